@@ -1,0 +1,69 @@
+# make demo    sets up and runs the digits search on local Spark
+# make test    sets up, lints and runs all tests
+# make lint    formats and types only
+# make bench   side by side with peers
+# make setup   virtual environment, packages, release build, wheel
+#
+# Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CARGO ?= cargo
+
+override VENV := $(abspath $(VENV))
+BIN := $(VENV)/bin
+PACKAGES := $(VENV)/.packages
+WHEEL := $(VENV)/.wheel
+
+# Every cargo call has the same selection, profile and environment, the wheel's build hook too: nothing
+# compiles twice. LIBTORCH is found without importing torch.
+LIBTORCH = $(shell $(BIN)/python -c 'import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec("torch").origin).parent)')
+CARGO_ENV = LIBTORCH="$(LIBTORCH)" LIBTORCH_CXX11_ABI=1
+SELECTION := --release --workspace
+
+# Spark's tasks take `python3` of PATH otherwise.
+PYTHON_ENV := PYSPARK_PYTHON=$(BIN)/python PYSPARK_DRIVER_PYTHON=$(BIN)/python
+
+SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/pyproject.toml pyspark_shim/hatch_build.py \
+	$(shell find flight driver executor pyspark_shim/src pyspark_shim/lethe -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
+
+.PHONY: demo test lint bench setup
+
+demo: $(WHEEL)
+	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false pyspark-shell" \
+		$(BIN)/python examples/search_digits.py
+
+test: lint $(WHEEL)
+	$(CARGO_ENV) $(CARGO) test $(SELECTION)
+	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . pyspark_shim/tests
+	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests
+
+lint: $(PACKAGES)
+	$(CARGO) fmt --check
+	$(CARGO_ENV) $(CARGO) clippy $(SELECTION) --all-targets -- -D warnings
+	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests
+	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests
+	cd pyspark_shim && $(BIN)/mypy
+
+bench: $(WHEEL)
+	$(PYTHON_ENV) $(BIN)/python -m benchmarks
+
+setup: $(WHEEL)
+
+$(PACKAGES): requirements-dev.txt constraints.txt
+	@command -v $(CARGO) >/dev/null || { echo "cargo was not found; install Rust: https://rustup.rs" >&2; exit 1; }
+	@command -v java >/dev/null || { echo "java was not found; install Java 17, which Spark needs" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "python3 was not found; install Python 3.11" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# Its build hook runs cargo; the binaries come from the same target folder as the tests'.
+$(WHEEL): $(PACKAGES) $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation --no-deps --force-reinstall ./pyspark_shim
+	touch $@

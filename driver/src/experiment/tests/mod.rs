@@ -1,0 +1,145 @@
+//! The state machine's rules, one test each, and properties over random histories.
+
+mod ends;
+mod properties;
+mod slots;
+mod trials;
+
+use std::collections::BTreeMap;
+
+use lethe_flight::message::experiment::{Stopping, TrialResult, TrialState};
+use lethe_flight::message::training::{
+    Direction, Function, Loss, Metric, Metrics, Objective, Optimizer, Outcome, ProgramFormat, ProgramRef,
+    Schedule, Select, Supervised, Timing, TrialSpec,
+};
+
+use super::{Action, Event, Experiment, Settings, SlotKey};
+use crate::stopping;
+
+pub(super) fn settings(trials: u32, slots: u32) -> Settings {
+    Settings {
+        experiment: "e".into(),
+        seed: 1,
+        trials,
+        slots,
+        retries: 3,
+        objective: Objective { metric: "m".into(), direction: Direction::Max, select: Select::Last },
+        function: Function::Registered { name: "sleep".into(), epochs: 9 },
+        data: None,
+    }
+}
+
+pub(super) fn with_model() -> Function {
+    Function::Supervised(Supervised {
+        loss: Some(Loss::CrossEntropy),
+        metrics: vec![Metric::Accuracy],
+        epochs: 9,
+        batch_size: 32,
+        optimizer: Optimizer::Adam,
+        lr: 0.1,
+        weight_decay: 0.0,
+        momentum: 0.0,
+        schedule: Schedule::Constant,
+        grad_clip: None,
+    })
+}
+
+pub(super) fn program() -> ProgramRef {
+    ProgramRef { format: ProgramFormat::Torchscript, hash: "0".repeat(64) }
+}
+
+/// An experiment whose optimizer answers at once, and what it has asked for so far.
+pub(super) struct Bench {
+    pub experiment: Experiment,
+    pub actions: Vec<Action>,
+}
+
+impl Bench {
+    pub fn new(settings: Settings, stopping: Stopping) -> Self {
+        let rule = stopping::rule(&stopping, settings.objective.direction).unwrap();
+        let mut bench = Self { experiment: Experiment::new(settings, rule), actions: Vec::new() };
+        bench.handle(Event::Started);
+        bench
+    }
+
+    pub fn plain(trials: u32, slots: u32) -> Self {
+        Self::new(settings(trials, slots), Stopping::None)
+    }
+
+    /// The actions of the event, and of the optimizer's answers.
+    pub fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut all = Vec::new();
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for action in self.experiment.handle(event) {
+                if let Action::Suggest { trial } = action {
+                    let hparams = [("x".to_owned(), trial.into())].into_iter().collect();
+                    events.insert(0, Event::Suggested { trial, hparams });
+                }
+                all.push(action);
+            }
+        }
+        self.actions.extend(all.iter().cloned());
+        all
+    }
+
+    /// Joins and is ready.
+    pub fn slot(&mut self, key: u64, number: u32) -> Vec<Action> {
+        let mut actions = self.handle(Event::SlotJoined { slot: SlotKey(key), number });
+        actions.extend(self.handle(Event::SlotReady { slot: SlotKey(key) }));
+        actions
+    }
+
+    pub fn report(&mut self, slot: u64, trial: u32, attempt: u32, epoch: u32, value: f64) -> Vec<Action> {
+        self.handle(Event::Report { slot: SlotKey(slot), trial, attempt, epoch, metrics: metrics(value) })
+    }
+
+    pub fn ended(&mut self, slot: u64, trial: u32, attempt: u32, outcome: Outcome) -> Vec<Action> {
+        self.handle(Event::Ended { slot: SlotKey(slot), trial, attempt, outcome, timing: Timing::default() })
+    }
+
+    /// One report, then finished.
+    pub fn finish(&mut self, slot: u64, trial: u32, value: f64) -> Vec<Action> {
+        self.report(slot, trial, 1, 1, value);
+        self.ended(slot, trial, 1, Outcome::Finished)
+    }
+
+    pub fn leave(&mut self, slot: u64) -> Vec<Action> {
+        self.handle(Event::SlotLeft { slot: SlotKey(slot), reason: "the connection ended".into() })
+    }
+
+    pub fn trial(&self, trial: u32) -> TrialResult {
+        self.experiment.results()[trial as usize].clone()
+    }
+
+    pub fn state(&self, trial: u32) -> TrialState {
+        self.trial(trial).state
+    }
+}
+
+pub(super) fn metrics(value: f64) -> Metrics {
+    BTreeMap::from([("m".into(), value)])
+}
+
+pub(super) fn failed(error: &str) -> Outcome {
+    Outcome::Failed { error: error.into() }
+}
+
+pub(super) fn assigned(actions: &[Action]) -> Vec<(u64, u32, u32)> {
+    specs(actions).into_iter().map(|(slot, spec)| (slot, spec.trial, spec.attempt)).collect()
+}
+
+pub(super) fn specs(actions: &[Action]) -> Vec<(u64, TrialSpec)> {
+    let spec = |action: &Action| match action {
+        Action::Assign { slot, spec } => Some((slot.0, (**spec).clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(spec).collect()
+}
+
+pub(super) fn over(actions: &[Action]) -> Option<&lethe_flight::message::experiment::End> {
+    actions.iter().find_map(|action| match action {
+        Action::Over { end } => Some(end),
+        _ => None,
+    })
+}

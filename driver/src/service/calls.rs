@@ -1,0 +1,106 @@
+//! The calls of Flight, dispatched to the parts.
+
+use arrow_flight::{FlightData, Result as ActionResult};
+use futures::StreamExt;
+use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, LocateDataset, SealDataset};
+use lethe_flight::message::experiment::{Cancel, Created, ExperimentRef, Hello, Plan, Prepared};
+use lethe_flight::message::slot::RegisterExecutor;
+use lethe_flight::server::{Outgoing, Service, answer, answers};
+use lethe_flight::wire::{Put, Ticket, action, parse};
+use lethe_flight::{Error, PROTOCOL, Result, VERSION, blob, ipc};
+use tonic::{Status, Streaming};
+
+use super::{DriverService, feed, lock, slot};
+
+#[tonic::async_trait]
+impl Service for DriverService {
+    async fn action(&self, kind: &str, body: &[u8]) -> Result<Outgoing<ActionResult>> {
+        let experiments = &self.0.experiments;
+        match kind {
+            action::HELLO => answer(&Hello { protocol: PROTOCOL, version: VERSION.into() }),
+            action::REGISTER => {
+                let request: RegisterExecutor = parse(body)?;
+                Ok(answers(self.0.executors.register(&request)?))
+            }
+            action::CREATE_EXPERIMENT => {
+                let plan: Plan = parse(body)?;
+                let experiment = plan.experiment.clone();
+                experiments.create(plan).await?;
+                answer(&Created { experiment })
+            }
+            action::WATCH => {
+                let experiment: ExperimentRef = parse(body)?;
+                Ok(answers(feed::watch(experiments.get(&experiment.experiment)?.feed)))
+            }
+            action::PREPARED => {
+                let prepared: Prepared = parse(body)?;
+                let experiment = experiments.get(&prepared.experiment)?;
+                experiment.prepared(prepared, &self.0.programs).await?;
+                answer(&())
+            }
+            action::CANCEL => {
+                let cancel: Cancel = parse(body)?;
+                experiments.get(&cancel.experiment)?.cancel(cancel.reason).await?;
+                answer(&())
+            }
+            action::RESULT => {
+                let experiment: ExperimentRef = parse(body)?;
+                answer(&experiments.get(&experiment.experiment)?.result().await?)
+            }
+            action::CREATE_DATASET => {
+                lock(&self.0.catalog).create(&parse::<CreateDataset>(body)?)?;
+                answer(&())
+            }
+            action::ANNOUNCE => {
+                lock(&self.0.catalog).announce(parse::<AnnouncePartition>(body)?)?;
+                answer(&())
+            }
+            action::SEAL => {
+                lock(&self.0.catalog).seal(&parse::<SealDataset>(body)?)?;
+                answer(&())
+            }
+            action::LOCATE => {
+                let located = lock(&self.0.catalog).locate(&parse::<LocateDataset>(body)?.dataset)?;
+                answer(&located)
+            }
+            other => Err(Error::Invalid(format!(
+                "the driver has no action {:?}",
+                other.chars().take(100).collect::<String>()
+            ))),
+        }
+    }
+
+    async fn get(&self, ticket: Ticket) -> Result<Outgoing<FlightData>> {
+        match ticket {
+            Ticket::Program { hash } => blob::send(self.0.programs.find(&hash)?).await,
+            Ticket::Initial { experiment, trial } => {
+                ipc::send(self.0.experiments.get(&experiment)?.files.initial(trial)?).await
+            }
+            Ticket::Weights { experiment, trial } => {
+                ipc::send(self.0.experiments.get(&experiment)?.files.weights(trial)?).await
+            }
+            Ticket::Partition { .. } | Ticket::Rows { .. } => Err(Error::Invalid(
+                "the driver holds no rows; ask an executor that dataset.locate names".into(),
+            )),
+        }
+    }
+
+    async fn put(&self, put: Put, frames: Outgoing<FlightData>) -> Result<()> {
+        match put {
+            Put::Program { hash } => self.0.programs.receive(frames, hash).await,
+            Put::Initial { experiment, trial } => {
+                self.0.experiments.get(&experiment)?.files.receive_initial(frames, trial).await
+            }
+            Put::Weights { experiment, trial, attempt } => {
+                self.0.experiments.get(&experiment)?.files.receive_weights(frames, trial, attempt).await
+            }
+            Put::Partition { .. } => {
+                Err(Error::Invalid("the driver holds no rows; put partitions to an executor".into()))
+            }
+        }
+    }
+
+    async fn exchange(&self, frames: Streaming<FlightData>) -> Result<Outgoing<FlightData>> {
+        Ok(slot::open(&self.0.experiments, frames).await?.map(|frame: Result<_, Status>| frame).boxed())
+    }
+}

@@ -1,0 +1,87 @@
+//! What a plan and a peer must fulfil before anything is begun.
+
+use std::path::Path;
+
+use lethe_flight::message::experiment::{Plan, Source};
+use lethe_flight::message::training::{Function, Metric};
+use lethe_flight::{Error, PROTOCOL, Result, VERSION, limits, wire};
+
+/// Slots of one experiment.
+const SLOTS: u32 = 100_000;
+
+/// # Errors
+/// A precondition that names both versions.
+pub fn protocol(who: &str, protocol: u32, version: &str) -> Result<()> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    let version: String = version.chars().take(limits::NAME_BYTES).collect();
+    Err(Error::Precondition(format!(
+        "{who} speaks protocol {protocol} (lethe {version}), this driver protocol {PROTOCOL} (lethe {VERSION}); \
+         install the same version of lethe on the driver and on all executors"
+    )))
+}
+
+/// # Errors
+/// If the plan cannot be carried out; the search space is checked where it is made.
+pub fn plan(plan: &Plan) -> Result<()> {
+    protocol("the Python package", plan.protocol, &plan.version)?;
+    wire::check_name("an experiment", &plan.experiment)?;
+    let Source::Search { trials, .. } = &plan.source;
+    within("trials", *trials, limits::TRIALS)?;
+    within("slots", plan.slots, SLOTS)?;
+    within("epochs", plan.function.epochs(), u32::MAX)?;
+    if !Path::new(&plan.directory).is_absolute() {
+        return Err(Error::Invalid(format!(
+            "the experiment's directory {:?} must be absolute",
+            plan.directory
+        )));
+    }
+    metric(plan)
+}
+
+fn within(what: &str, value: u32, limit: u32) -> Result<()> {
+    if (1..=limit).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{what} is {value}; it must be between 1 and {limit}")))
+}
+
+/// The objective's metric must be one that will be reported. What a module's own steps or a registered function
+/// report is not known beforehand.
+fn metric(plan: &Plan) -> Result<()> {
+    let asked = &plan.objective.metric;
+    if asked.is_empty() || asked.len() > limits::NAME_BYTES {
+        return Err(Error::Invalid(format!("the metric's name must have 1 to {} bytes", limits::NAME_BYTES)));
+    }
+    let Function::Supervised(supervised) = &plan.function else { return Ok(()) };
+    if supervised.loss.is_none() {
+        return Ok(());
+    }
+    let validates = plan.data.as_ref().is_some_and(|data| data.split.is_some());
+    let mut reported = vec!["train_loss"];
+    if validates {
+        reported.push("loss");
+        reported.extend(supervised.metrics.iter().map(|metric| name(*metric)));
+    }
+    if reported.contains(&asked.as_str()) {
+        return Ok(());
+    }
+    let remedy = if validates { "" } else { " (a dataset split for validation reports more)" };
+    Err(Error::Invalid(format!(
+        "the metric {asked:?} will not be reported; add it to the training function's metrics, or search by one of {}{remedy}",
+        reported.join(", ")
+    )))
+}
+
+/// As reports name it.
+fn name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Accuracy => "accuracy",
+        Metric::Loss => "loss",
+        Metric::Mae => "mae",
+        Metric::Mse => "mse",
+        Metric::R2 => "r2",
+        Metric::RocAuc => "roc_auc",
+    }
+}

@@ -1,0 +1,63 @@
+//! The driver's Flight service: who may say what, and where it goes.
+//!
+//! | file | |
+//! |---|---|
+//! | `calls` | the calls of Flight, dispatched |
+//! | `check` | what a plan and a peer must fulfil |
+//! | `registry` | the experiments of this application |
+//! | `executors` | registration; an executor that leaves |
+//! | `slot` | a slot's exchange |
+//! | `actor` | the task that owns an experiment's state machine |
+//! | `ledger` | where the slots' time went |
+//! | `feed` | what the experiment's watchers see |
+//! | `files` | programs, initial and kept weights |
+
+mod actor;
+mod calls;
+mod check;
+mod executors;
+mod feed;
+mod files;
+mod ledger;
+mod registry;
+mod slot;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::catalog::Catalog;
+use files::Programs;
+use registry::Registry;
+
+/// Serves one application. Cheap to clone.
+#[derive(Clone)]
+pub struct DriverService(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<Mutex<Catalog>>,
+    experiments: Registry,
+    programs: Programs,
+    executors: executors::Executors,
+}
+
+impl DriverService {
+    /// `directory` is where programs and initial weights lie.
+    ///
+    /// # Errors
+    /// If its folders cannot be made.
+    pub fn new(directory: impl Into<PathBuf>) -> lethe_flight::Result<Self> {
+        let directory = directory.into();
+        let catalog = Arc::new(Mutex::new(Catalog::new()));
+        Ok(Self(Arc::new(Inner {
+            programs: Programs::new(directory.join("programs"))?,
+            experiments: Registry::new(directory.join("experiments")),
+            executors: executors::Executors::new(catalog.clone()),
+            catalog,
+        })))
+    }
+}
+
+/// A lock whose holder panicked is still a lock over whole data: no holder leaves them half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

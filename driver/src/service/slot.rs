@@ -1,0 +1,89 @@
+//! A slot's exchange: the executor's messages go to the experiment, the experiment's to the executor.
+
+use std::time::Duration;
+
+use arrow_flight::FlightData;
+use futures::Stream;
+use lethe_flight::exchange::Receiver;
+use lethe_flight::message::slot::{FromSlot, ToSlot};
+use lethe_flight::{Error, Result, wire};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::actor::{Command, Join};
+use super::check;
+use super::registry::{Handle, Registry};
+use crate::experiment::{Event, SlotKey};
+
+/// For the first message.
+const JOIN: Duration = Duration::from_secs(10);
+/// Messages that a slot may leave unread. It is sent one or two for each of its own, so that one that leaves so
+/// many has stopped reading.
+const QUEUE: usize = 64;
+
+/// # Errors
+/// If the first message is not a `join` of a known experiment in this protocol.
+pub async fn open(
+    experiments: &Registry,
+    frames: Streaming<FlightData>,
+) -> Result<impl Stream<Item = Result<FlightData, Status>> + Send + 'static> {
+    let mut incoming = Receiver::<FromSlot>::new(frames);
+    let first = tokio::time::timeout(JOIN, incoming.next())
+        .await
+        .map_err(|_| Error::Invalid(format!("a slot did not join within {} s", JOIN.as_secs())))?;
+    let Some(FromSlot::Join { protocol, version, experiment, slot, executor }) = first.transpose()? else {
+        return Err(Error::Invalid("a slot's first message must be join".into()));
+    };
+    check::protocol("the executor", protocol, &version)?;
+    wire::check_name("an executor", &executor)?;
+    let handle = experiments.get(&experiment)?;
+    let (outgoing, queue) = mpsc::channel(QUEUE);
+    // Before the experiment knows the slot, so that nothing comes before it.
+    _ = outgoing.try_send(Ok(wire::frame(&ToSlot::Joined { data: handle.data.clone() })?));
+    let weak = outgoing.downgrade();
+    let (answer, key) = oneshot::channel();
+    handle.send(Command::Join(Join { number: slot, executor, outgoing, answer })).await?;
+    let key = key.await.map_err(|_| Error::Precondition("the experiment's task has ended".into()))?;
+    tokio::spawn(async move {
+        let reason = match read(&handle, key, &mut incoming).await {
+            Ok(()) => format!("the connection of slot {slot} has ended"),
+            Err(error) => {
+                let reason = format!("the connection of slot {slot} broke: {error}");
+                if !error.is_disconnect() {
+                    refuse(&weak, error);
+                }
+                reason
+            }
+        };
+        _ = handle.send(Command::Event(Event::SlotLeft { slot: key, reason })).await;
+    });
+    Ok(ReceiverStream::new(queue))
+}
+
+async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>) -> Result<()> {
+    while let Some(message) = incoming.next().await {
+        let command = match message? {
+            FromSlot::Join { .. } => {
+                return Err(Error::Invalid("a slot has joined twice on one exchange".into()));
+            }
+            FromSlot::Ready { worker_pid, device } => Command::Ready { slot, worker_pid, device },
+            FromSlot::Report { trial, attempt, epoch, metrics } => {
+                Command::Event(Event::Report { slot, trial, attempt, epoch, metrics })
+            }
+            FromSlot::Ended { trial, attempt, outcome, timing } => {
+                Command::Event(Event::Ended { slot, trial, attempt, outcome, timing })
+            }
+            FromSlot::Failed { error, fatal } => Command::Event(Event::SlotFailed { slot, error, fatal }),
+        };
+        handle.send(command).await?;
+    }
+    Ok(())
+}
+
+/// Tells the executor what it has done wrong; the exchange ends with it.
+fn refuse(outgoing: &mpsc::WeakSender<Result<FlightData, Status>>, error: Error) {
+    if let Some(outgoing) = outgoing.upgrade() {
+        _ = outgoing.try_send(Err(error.into()));
+    }
+}

@@ -1,0 +1,9 @@
+//! The service over loopback: real Flight, real files; only the training is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod datasets;
+mod models;
+mod refusals;
+mod search;

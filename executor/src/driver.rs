@@ -1,0 +1,141 @@
+//! The tie to the driver: registration, whose stream ends with it, and calls.
+
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use lethe_flight::client::{self, Client};
+use lethe_flight::message::dataset::{AnnouncePartition, LocateDataset, Located};
+use lethe_flight::message::slot::{RegisterExecutor, Registered};
+use lethe_flight::wire::action;
+use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Store, announcement};
+
+/// How long a driver that no longer answers is called again before it counts as gone.
+const GONE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The answer to a registration, which ends with the driver.
+type Tie = Box<dyn Stream<Item = Result<Registered>> + Send + Unpin>;
+
+/// This executor, as its driver knows it.
+#[derive(Clone)]
+pub struct Driver {
+    client: Client,
+    token: Token,
+    executor: String,
+    address: String,
+    driver: String,
+}
+
+impl Driver {
+    /// # Errors
+    /// If the driver cannot be reached within three seconds; the error names both addresses.
+    pub async fn connect(driver: String, token: Token, executor: String, address: String) -> Result<Self> {
+        let client = client::connect(&driver, &token).await.map_err(|error| {
+            Error::Unreachable(format!(
+                "the executor at {address} cannot reach the Lethe driver at {driver}: open that port to the \
+                 executors, or set driver_host and driver_port in lethe.Settings ({error})"
+            ))
+        })?;
+        Ok(Self { client, token, executor, address, driver })
+    }
+
+    pub fn executor(&self) -> &str {
+        &self.executor
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Registers, announces what is held, and cancels `gone` when the driver has vanished.
+    ///
+    /// # Errors
+    /// If the driver refuses, as one of another protocol does.
+    pub async fn register(&self, store: std::sync::Arc<Store>, gone: CancellationToken) -> Result<()> {
+        let mut tie = self.hello().await?;
+        self.announce(&store).await?;
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                while let Some(Ok(_)) = tie.next().await {}
+                match this.again(&store).await {
+                    Some(next) => tie = next,
+                    None => break,
+                }
+            }
+            tracing::info!(driver = this.driver, "the driver has gone");
+            gone.cancel();
+        });
+        Ok(())
+    }
+
+    async fn hello(&self) -> Result<Tie> {
+        let request = RegisterExecutor {
+            protocol: PROTOCOL,
+            version: VERSION.into(),
+            executor: self.executor.clone(),
+            address: self.address.clone(),
+        };
+        let mut tie: Tie =
+            Box::new(client::call_stream(&mut self.client(), action::REGISTER, &request).await?);
+        match tie.next().await {
+            Some(Ok(answer)) if answer.protocol == PROTOCOL => Ok(tie),
+            Some(Ok(answer)) => Err(Error::Precondition(format!(
+                "this executor speaks protocol {PROTOCOL} (lethe {VERSION}), its driver {} (lethe {}): install one \
+                 version of lethe on the driver and the executors",
+                answer.protocol, answer.version
+            ))),
+            Some(Err(error)) => Err(error),
+            None => Err(Error::Unreachable(format!("the driver at {} ended the registration", self.driver))),
+        }
+    }
+
+    /// A connection may break where the driver has not: registers again, for [`GONE`] at most.
+    async fn again(&self, store: &Store) -> Option<Tie> {
+        let started = Instant::now();
+        while started.elapsed() < GONE {
+            tokio::time::sleep(RETRY).await;
+            if let Ok(Ok(tie)) = tokio::time::timeout(GONE, self.hello()).await
+                && self.announce(store).await.is_ok()
+            {
+                tracing::warn!("registered again with the driver after a broken connection");
+                return Some(tie);
+            }
+        }
+        None
+    }
+
+    /// Tells the driver all that is held here. Idempotent.
+    pub async fn announce(&self, store: &Store) -> Result<()> {
+        for announcement in store.announcements(&self.executor, &self.address) {
+            self.say(&announcement).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the driver of one partition that is held here.
+    pub async fn announce_one(&self, store: &Store, dataset: &str, partition: u32) -> Result<()> {
+        let Some(held) = store.get(dataset, partition) else { return Ok(()) };
+        self.say(&announcement(dataset, partition, &held, &self.executor, &self.address)).await
+    }
+
+    async fn say(&self, announcement: &AnnouncePartition) -> Result<()> {
+        client::call(&mut self.client(), action::ANNOUNCE, announcement).await
+    }
+
+    pub async fn locate(&self, dataset: &str) -> Result<Located> {
+        let request = LocateDataset { dataset: dataset.into() };
+        client::call(&mut self.client(), action::LOCATE, &request).await
+    }
+}

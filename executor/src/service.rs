@@ -1,0 +1,84 @@
+//! The executor's Flight calls.
+
+use std::sync::Arc;
+
+use arrow_flight::{FlightData, Result as ActionResult};
+use futures::StreamExt;
+use lethe_flight::exchange::{self, Receiver};
+use lethe_flight::message::worker::{FromWorker, ToWorker};
+use lethe_flight::server::{Outgoing, Service, answers};
+use lethe_flight::wire::{self, Put, Ticket, action};
+use lethe_flight::{Error, Result, ipc};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::slot::Host;
+use crate::view;
+
+/// Record batches between a view's reader and the network.
+const QUEUE: usize = 4;
+
+pub struct Executor(pub Arc<Host>);
+
+#[tonic::async_trait]
+impl Service for Executor {
+    async fn action(&self, kind: &str, body: &[u8]) -> Result<Outgoing<ActionResult>> {
+        match kind {
+            action::OPEN_SLOT => Ok(answers(self.0.open(wire::parse(body)?)?)),
+            other => Err(Error::Invalid(format!(
+                "the executor has no action {:?}",
+                other.chars().take(100).collect::<String>()
+            ))),
+        }
+    }
+
+    async fn get(&self, ticket: Ticket) -> Result<Outgoing<FlightData>> {
+        match ticket {
+            Ticket::Partition { dataset, partition } => {
+                let held = self.0.store.get(&dataset, partition).ok_or_else(|| {
+                    Error::Precondition(format!(
+                        "partition {partition} of dataset {dataset} is not held here"
+                    ))
+                })?;
+                ipc::send(held.path).await
+            }
+            Ticket::Rows { data, part } => {
+                let view = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
+                let (schema, batches) = view::batches(view, part)?;
+                let (sender, queue) = mpsc::channel(QUEUE);
+                tokio::task::spawn_blocking(move || {
+                    for batch in batches {
+                        if sender.blocking_send(batch).is_err() {
+                            break;
+                        }
+                    }
+                });
+                Ok(ipc::encode(schema, ReceiverStream::new(queue)))
+            }
+            Ticket::Program { .. } | Ticket::Initial { .. } | Ticket::Weights { .. } => {
+                Err(Error::Invalid("programs and weights are the driver's to give".into()))
+            }
+        }
+    }
+
+    async fn put(&self, put: Put, frames: Outgoing<FlightData>) -> Result<()> {
+        let Put::Partition { dataset, partition } = put else {
+            return Err(Error::Invalid("programs and weights are put to the driver".into()));
+        };
+        self.0.store.put(&dataset, partition, frames).await?;
+        // Idempotent, so that a put that was repeated because its answer was lost ends well.
+        self.0.driver.announce_one(&self.0.store, &dataset, partition).await
+    }
+
+    async fn exchange(&self, frames: Streaming<FlightData>) -> Result<Outgoing<FlightData>> {
+        let mut receiver = Receiver::<FromWorker>::new(frames);
+        let hello = match receiver.next().await {
+            Some(hello) => hello?,
+            None => return Err(Error::Invalid("a worker's exchange ended before hello".into())),
+        };
+        let (sender, frames) = exchange::outgoing::<ToWorker>();
+        self.0.workers.connect(hello, sender, receiver)?;
+        Ok(frames.map(Ok).boxed())
+    }
+}

@@ -1,0 +1,120 @@
+//! Slots: each is one Spark task's promise that a worker may run here.
+//!
+//! - [`run`]: one slot from the moment that its task opens it until it is released or lost.
+//! - [`attempt`]: the files of the attempt that a slot runs.
+//! - [`worker`]: the slot's worker process and its exchange.
+
+mod attempt;
+mod run;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::Stream;
+use lethe_flight::message::slot::{OpenSlot, SlotEvent};
+use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION, wire};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use worker::Workers;
+
+use crate::driver::Driver;
+use crate::memory::{self, Limit};
+use crate::program::Programs;
+use crate::store::Store;
+use crate::view::Views;
+
+/// What a slot needs of its executor.
+pub struct Host {
+    pub driver: Driver,
+    pub store: Arc<Store>,
+    pub views: Views,
+    pub programs: Programs,
+    pub workers: Workers,
+    pub options: Options,
+    pub open: AtomicU32,
+    /// Cancelled when the executor ends.
+    pub end: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+/// How workers are started.
+#[derive(Clone)]
+pub struct Options {
+    pub token: Token,
+    /// The token's text, for the worker's stdin.
+    pub secret: String,
+    pub trainer: PathBuf,
+    pub libtorch: Option<PathBuf>,
+    pub threads: u32,
+    /// For weights on their way and for the workers' logs.
+    pub directory: PathBuf,
+    pub memory: Option<Limit>,
+    /// What the Spark executor's JVM may take, bytes.
+    pub jvm_bytes: u64,
+}
+
+impl Host {
+    /// Opens a slot. It lives as long as the stream is read, and no longer.
+    ///
+    /// # Errors
+    /// If the caller's protocol is another, or one more worker does not fit into memory.
+    pub fn open(self: &Arc<Self>, slot: OpenSlot) -> Result<impl Stream<Item = SlotEvent> + Send + use<>> {
+        if slot.protocol != PROTOCOL {
+            return Err(Error::Precondition(format!(
+                "the Spark task speaks protocol {} (lethe {}), this executor {PROTOCOL} (lethe {VERSION}): install \
+                 one version of lethe on the driver and the executors",
+                slot.protocol, slot.version
+            )));
+        }
+        wire::check_name("an experiment", &slot.experiment)?;
+        let counted = Counted::new(self.clone());
+        if let Some(limit) = &self.options.memory {
+            memory::check(limit, self.options.jvm_bytes, counted.number)?;
+        }
+        // A slot says at most three things; the channel never fills.
+        let (events, mut said) = mpsc::channel(4);
+        let gone = self.end.child_token();
+        let host = self.clone();
+        let lost = gone.clone();
+        self.tasks.spawn(async move {
+            let _counted = counted;
+            let number = slot.slot;
+            let last = match run::run(&host, slot, &events, lost).await {
+                Ok(()) => SlotEvent::Released,
+                Err(error) => {
+                    tracing::error!(slot = number, %error, "the slot failed");
+                    SlotEvent::Failed { error: error.to_string() }
+                }
+            };
+            _ = events.send(last).await;
+        });
+        let guard = gone.drop_guard();
+        Ok(futures::stream::poll_fn(move |context| {
+            let _held = &guard;
+            said.poll_recv(context)
+        }))
+    }
+}
+
+/// Counts a slot while it is open.
+struct Counted {
+    host: Arc<Host>,
+    number: u32,
+}
+
+impl Counted {
+    fn new(host: Arc<Host>) -> Self {
+        let number = host.open.fetch_add(1, Ordering::SeqCst) + 1;
+        Self { host, number }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.host.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}

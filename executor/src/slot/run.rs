@@ -1,0 +1,219 @@
+//! One slot, from the moment that its task opens it until it is released or lost.
+
+use lethe_flight::client;
+use lethe_flight::exchange::Sender;
+use lethe_flight::message::dataset::View;
+use lethe_flight::message::slot::{FromSlot, OpenSlot, SlotEvent, ToSlot};
+use lethe_flight::message::training::{Outcome, Timing, TrialSpec};
+use lethe_flight::message::worker::{FromWorker, ToWorker};
+use lethe_flight::{Error, PROTOCOL, Result, VERSION};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Host;
+use super::attempt::Attempt;
+use super::worker::Worker;
+
+/// Workers that may die one after another without ending an attempt, before the slot gives up.
+const DEATHS: u32 = 5;
+
+/// Runs a slot to its release.
+///
+/// # Errors
+/// What keeps the slot from working. The driver has been told.
+pub async fn run(
+    host: &Host,
+    open: OpenSlot,
+    events: &mpsc::Sender<SlotEvent>,
+    gone: CancellationToken,
+) -> Result<()> {
+    let join = FromSlot::Join {
+        protocol: PROTOCOL,
+        version: VERSION.into(),
+        experiment: open.experiment.clone(),
+        slot: open.slot,
+        executor: host.driver.executor().into(),
+    };
+    let (driver, mut from_driver) =
+        client::exchange::<FromSlot, ToSlot>(&mut host.driver.client(), &join).await?;
+    let data = match from_driver.next().await {
+        Some(Ok(ToSlot::Joined { data })) => data,
+        // The experiment was over before the slot came.
+        Some(Ok(ToSlot::Release)) => return Ok(()),
+        Some(Ok(other)) => return Err(Error::Invalid(format!("the driver answered join with {other:?}"))),
+        Some(Err(error)) => return Err(error),
+        None => return Err(driver_gone()),
+    };
+    let view = match &data {
+        None => None,
+        Some(data) => match or_gone(&gone, host.views.get(&host.store, &host.driver, data)).await {
+            Ok(view) => Some(view),
+            Err(error) => return fail(&driver, error, true).await,
+        },
+    };
+    let mut slot =
+        Slot { host, open: &open, driver: driver.clone(), view, current: None, started: 0, deaths: 0 };
+    let mut worker = match or_gone(&gone, slot.start_worker()).await {
+        Ok(worker) => worker,
+        Err(error) => return fail(&driver, error, false).await,
+    };
+    slot.ready(&worker).await?;
+    _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
+    loop {
+        tokio::select! {
+            () = gone.cancelled() => return Err(task_gone()),
+            message = from_driver.next() => match message {
+                Some(Ok(ToSlot::Assign { spec })) => slot.assign(&worker, *spec).await?,
+                Some(Ok(ToSlot::Decision { trial, attempt, stop })) => {
+                    _ = worker.sender.send(&ToWorker::Decision { trial, attempt, stop }).await;
+                }
+                Some(Ok(ToSlot::Stop { trial, attempt })) => {
+                    _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
+                }
+                Some(Ok(ToSlot::Release)) => {
+                    worker.end().await;
+                    slot.clear().await;
+                    return Ok(());
+                }
+                Some(Ok(ToSlot::Joined { .. })) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Err(driver_gone()),
+            },
+            message = worker.receiver.next() => match message {
+                Some(Ok(message)) => slot.hear(message).await?,
+                Some(Err(_)) | None => {
+                    slot.lost(worker.post_mortem().await).await?;
+                    // The dead worker's memory and descriptors go before the next one starts.
+                    drop(worker);
+                    worker = match or_gone(&gone, slot.start_worker()).await {
+                        Ok(worker) => worker,
+                        Err(error) => return fail(&driver, error, false).await,
+                    };
+                    slot.ready(&worker).await?;
+                }
+            },
+        }
+    }
+}
+
+struct Slot<'a> {
+    host: &'a Host,
+    open: &'a OpenSlot,
+    driver: Sender<FromSlot>,
+    view: Option<View>,
+    current: Option<Attempt>,
+    /// Workers started so far: part of their keys.
+    started: u32,
+    /// Workers that died since an attempt last ended.
+    deaths: u32,
+}
+
+impl Slot<'_> {
+    async fn start_worker(&mut self) -> Result<Worker> {
+        self.started += 1;
+        let key = format!("{}-slot-{}-{}-{}", self.open.experiment, self.open.slot, self.started, unique());
+        let host = self.host;
+        Worker::start(&host.workers, &host.options, host.driver.address(), key, self.open.gpu.as_deref())
+            .await
+    }
+
+    async fn ready(&self, worker: &Worker) -> Result<()> {
+        self.driver.send(&FromSlot::Ready { worker_pid: worker.pid, device: worker.device.clone() }).await
+    }
+
+    async fn assign(&mut self, worker: &Worker, spec: TrialSpec) -> Result<()> {
+        let (trial, attempt) = (spec.trial, spec.attempt);
+        match Attempt::prepare(self.host, spec, self.view.clone()).await {
+            Ok((current, run)) => {
+                self.current = Some(current);
+                // A worker that is gone is noticed by its receiver, and this attempt is lost with it.
+                _ = worker.sender.send(&ToWorker::Run(Box::new(run))).await;
+                Ok(())
+            }
+            Err(error) => {
+                let outcome = Outcome::Lost { error: format!("the trial's files did not arrive: {error}") };
+                self.driver
+                    .send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() })
+                    .await
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: FromWorker) -> Result<()> {
+        match message {
+            FromWorker::Report { trial, attempt, epoch, metrics } => {
+                self.driver.send(&FromSlot::Report { trial, attempt, epoch, metrics }).await
+            }
+            FromWorker::Ended { trial, attempt, outcome, timing, weights } => {
+                let Some(current) = self.current.take_if(|current| current.is(trial, attempt)) else {
+                    return Ok(());
+                };
+                self.deaths = 0;
+                let mut outcome = outcome;
+                if weights.is_some()
+                    && let Err(error) = current.put_weights(self.host).await
+                {
+                    outcome = Outcome::Lost { error: format!("the trial's weights did not arrive: {error}") };
+                }
+                self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await?;
+                current.clear().await;
+                Ok(())
+            }
+            FromWorker::Hello { .. } => Ok(()),
+        }
+    }
+
+    /// The worker died: its attempt is lost, the slot is not, unless its workers keep dying.
+    async fn lost(&mut self, error: String) -> Result<()> {
+        tracing::warn!(slot = self.open.slot, error, "a worker died");
+        self.deaths += 1;
+        if let Some(Attempt { trial, attempt, .. }) = self.current {
+            let outcome = Outcome::Lost { error: error.clone() };
+            self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() }).await?;
+        }
+        self.clear().await;
+        if self.deaths >= DEATHS {
+            return fail(
+                &self.driver,
+                Error::Precondition(format!("{DEATHS} workers died in a row: {error}")),
+                false,
+            )
+            .await;
+        }
+        Ok(())
+    }
+
+    async fn clear(&mut self) {
+        if let Some(current) = self.current.take() {
+            current.clear().await;
+        }
+    }
+}
+
+/// Tells the driver and the task why the slot cannot work.
+async fn fail(driver: &Sender<FromSlot>, error: Error, fatal: bool) -> Result<()> {
+    let fatal = fatal && !error.is_disconnect();
+    _ = driver.send(&FromSlot::Failed { error: error.to_string(), fatal }).await;
+    Err(error)
+}
+
+async fn or_gone<T>(gone: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = gone.cancelled() => Err(task_gone()),
+    }
+}
+
+fn task_gone() -> Error {
+    Error::Unreachable("the slot's task has gone".into())
+}
+
+fn driver_gone() -> Error {
+    Error::Unreachable("the driver has ended the slot's exchange".into())
+}
+
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

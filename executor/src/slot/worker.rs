@@ -1,0 +1,196 @@
+//! A slot's worker: a process of its own, started here, that connects back with the key it was given.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lethe_flight::exchange::{Receiver, Sender};
+use lethe_flight::message::worker::{FromWorker, ToWorker};
+use lethe_flight::process::TrainerConfig;
+use lethe_flight::{Error, PROTOCOL, Result, VERSION, wire};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::oneshot;
+
+use super::Options;
+
+/// Loading libtorch from a cold disk takes seconds.
+const START: Duration = Duration::from_secs(60);
+/// How long a worker that was told to exit has before it is killed.
+const EXIT: Duration = Duration::from_secs(2);
+/// Of a dead worker's log, this much goes into the error.
+const LOG_TAIL: usize = 600;
+
+/// A worker's own end of its exchange, as the service hands it over.
+pub struct Connected {
+    pub pid: u32,
+    pub device: String,
+    pub sender: Sender<ToWorker>,
+    pub receiver: Receiver<FromWorker>,
+}
+
+/// Workers that were started and have not connected yet, by key.
+#[derive(Default)]
+pub struct Workers {
+    awaited: Mutex<HashMap<String, oneshot::Sender<Connected>>>,
+}
+
+impl Workers {
+    fn expect(&self, key: String) -> oneshot::Receiver<Connected> {
+        let (sender, receiver) = oneshot::channel();
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
+        receiver
+    }
+
+    fn forget(&self, key: &str) -> Option<oneshot::Sender<Connected>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+
+    /// Hands a worker's exchange to the slot that started it.
+    ///
+    /// # Errors
+    /// If no slot here awaits this key, or the worker's protocol is another.
+    pub fn connect(
+        &self,
+        hello: FromWorker,
+        sender: Sender<ToWorker>,
+        receiver: Receiver<FromWorker>,
+    ) -> Result<()> {
+        let FromWorker::Hello { protocol, version, worker, pid, device } = hello else {
+            return Err(Error::Invalid("a worker's first message must be hello".into()));
+        };
+        if protocol != PROTOCOL {
+            return Err(Error::Precondition(format!(
+                "the worker speaks protocol {protocol} (lethe {version}), its executor {PROTOCOL} (lethe \
+                 {VERSION}): build both from one version of lethe"
+            )));
+        }
+        let awaited = self.forget(&worker);
+        let slot =
+            awaited.ok_or_else(|| Error::Precondition(format!("no slot awaits the worker {worker:?}")))?;
+        slot.send(Connected { pid, device, sender, receiver })
+            .map_err(|_| Error::Precondition(format!("the slot of worker {worker:?} has gone")))
+    }
+}
+
+/// A running worker. Dropped, it is killed.
+pub struct Worker {
+    pub pid: u32,
+    pub device: String,
+    pub sender: Sender<ToWorker>,
+    pub receiver: Receiver<FromWorker>,
+    child: Child,
+    /// Its end tells the worker that the executor has gone.
+    _stdin: ChildStdin,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts a worker and waits until it has connected.
+    ///
+    /// # Errors
+    /// If the process does not start, ends early, or does not connect in time; with the end of its log.
+    pub async fn start(
+        workers: &Workers,
+        options: &Options,
+        address: &str,
+        key: String,
+        gpu: Option<&str>,
+    ) -> Result<Self> {
+        let log = options.directory.join("logs").join(format!("{key}.log"));
+        let output = std::fs::File::create(&log).map_err(|e| Error::file(&log, e))?;
+        let errors = output.try_clone().map_err(|e| Error::file(&log, e))?;
+        let mut command = Command::new(&options.trainer);
+        command
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                name.to_str()
+                    .is_some_and(|n| matches!(n, "PATH" | "HOME" | "TMPDIR" | "LANG" | "RUST_LOG" | "TZ"))
+            }))
+            .env("CUDA_VISIBLE_DEVICES", gpu.unwrap_or(""))
+            .env("OMP_NUM_THREADS", options.threads.to_string())
+            .current_dir(&options.directory)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors)
+            .kill_on_drop(true);
+        if let Some(libtorch) = &options.libtorch {
+            command.env("LD_LIBRARY_PATH", libtorch);
+        }
+        let awaited = workers.expect(key.clone());
+        let started = Self::launch(command, options, address, &key, log, awaited).await;
+        workers.forget(&key);
+        started
+    }
+
+    async fn launch(
+        mut command: Command,
+        options: &Options,
+        address: &str,
+        key: &str,
+        log: PathBuf,
+        awaited: oneshot::Receiver<Connected>,
+    ) -> Result<Self> {
+        let mut child = command.spawn().map_err(|e| Error::file(&options.trainer, e))?;
+        let mut stdin =
+            child.stdin.take().ok_or_else(|| Error::Invalid("the worker's stdin was not piped".into()))?;
+        let config = TrainerConfig {
+            token: options.secret.clone(),
+            executor: address.into(),
+            worker: key.into(),
+            threads: options.threads,
+        };
+        let mut line = wire::render(&config)?;
+        line.push(b'\n');
+        stdin.write_all(&line).await.map_err(|e| Error::file("the worker's stdin", e))?;
+        let ended = tokio::select! {
+            connected = awaited => match connected {
+                Ok(Connected { pid, device, sender, receiver }) => {
+                    return Ok(Self { pid, device, sender, receiver, child, _stdin: stdin, log });
+                }
+                Err(_) => "was forgotten".to_owned(),
+            },
+            status = child.wait() => match status {
+                Ok(status) => format!("ended ({status}) before it connected"),
+                Err(error) => format!("cannot be waited for: {error}"),
+            },
+            () = tokio::time::sleep(START) => format!("did not connect within {} s", START.as_secs()),
+        };
+        Err(Error::Precondition(format!(
+            "the worker {} {ended}; is torch of the right version installed beside lethe? Its log, {}:\n{}",
+            options.trainer.display(),
+            log.display(),
+            tail(&log).await
+        )))
+    }
+
+    /// What became of a worker whose exchange has ended, for the trial that it ran.
+    pub async fn post_mortem(&mut self) -> String {
+        let status = match tokio::time::timeout(EXIT, self.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                _ = self.child.kill().await;
+                "it had closed its exchange and was killed".into()
+            }
+        };
+        let tail = tail(&self.log).await;
+        format!("the trainer {} died: {status}; its log: {}\n{tail}", self.pid, self.log.display())
+    }
+
+    /// Ends the process: asks, then kills.
+    pub async fn end(mut self) {
+        _ = self.sender.send(&ToWorker::Exit).await;
+        if tokio::time::timeout(EXIT, self.child.wait()).await.is_err() {
+            tracing::warn!(pid = self.pid, "the worker did not exit when told, it is killed");
+            _ = self.child.kill().await;
+        }
+    }
+}
+
+async fn tail(log: &Path) -> String {
+    let text = tokio::fs::read(log).await.unwrap_or_default();
+    String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned()
+}

@@ -1,0 +1,52 @@
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <malloc.h>
+#include <unistd.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+
+#include "bridge.h"
+#include "guard.h"
+
+extern "C" {
+
+char* lethe_seed(uint64_t seed) {
+  return guarded([&] { at::manual_seed(seed); });
+}
+
+char* lethe_intra_threads(int threads) {
+  return guarded([&] { at::set_num_threads(threads); });
+}
+
+char* lethe_inter_threads(int threads) {
+  return guarded([&] { at::set_num_interop_threads(threads); });
+}
+
+char* lethe_cuda_devices(int* count) {
+  return guarded([&] { *count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; });
+}
+
+char* lethe_plain_interpreter(int on) {
+  return guarded([&] { torch::jit::getProfilingMode() = on == 0; });
+}
+
+void lethe_keep_memory() {
+  // A step allocates and frees the same blocks again and again. By default glibc maps large ones afresh and
+  // trims the heap, and the kernel then clears every page of every step.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  mallopt(M_TOP_PAD, 16 << 20);
+}
+
+void lethe_exit(int code) { _exit(code); }
+
+char* lethe_scalar(const at::Tensor* tensor, double* out) {
+  return guarded([&] {
+    if (tensor->is_cpu() && tensor->scalar_type() == at::kFloat && tensor->numel() == 1)
+      *out = *tensor->const_data_ptr<float>();
+    else
+      *out = tensor->item().toDouble();
+  });
+}
+}

@@ -1,0 +1,144 @@
+//! The native loop: a generated module trained on a view.
+
+mod model;
+mod objective;
+mod programs;
+mod schedule;
+mod settings;
+mod train_loss;
+mod validate;
+
+pub use model::Model;
+pub use schedule::{Rate, Rates};
+pub use settings::Settings;
+
+use std::sync::{Mutex, PoisonError};
+
+use lethe_flight::message::training::{Function, Metrics, Select};
+use lethe_flight::tensors::NamedTensor;
+
+use crate::data::{Batches, epoch_order};
+use crate::error::{Error, Result};
+use crate::function::{Completion, Flow, TrainingFunction, TrialContext};
+use crate::torch::{self, Optimizer, OptimizerOptions};
+use objective::Objective;
+use programs::Programs;
+use train_loss::TrainLoss;
+
+/// Rows of one validation batch at least: no gradients are kept, so that larger ones cost little memory.
+const VALIDATION_ROWS: usize = 1024;
+
+/// `lethe.Supervised`. Each epoch it reports `train_loss`, and with a validation split `loss` and the metrics
+/// asked for. Everything random is a function of the trial's seed.
+#[derive(Default)]
+pub struct Supervised {
+    programs: Mutex<Programs>,
+}
+
+impl TrainingFunction for Supervised {
+    fn train(&self, trial: &mut TrialContext) -> Result<Completion> {
+        let Function::Supervised(defaults) = &trial.spec().function else {
+            return Err(Error::Worker("the trial's function is not Supervised".into()));
+        };
+        let settings = Settings::resolve(defaults, trial.hparams())?;
+        let device = trial.device();
+        let seed = trial.spec().seed;
+        torch::seed(seed)?;
+        let view = trial.view()?;
+        if view.train().is_empty() {
+            return Err(Error::trial(
+                "the training split has no rows: give the dataset more rows, or validate fewer",
+            ));
+        }
+        let program = {
+            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+            programs.load(trial.program()?, device)?
+        };
+        let objective = Objective::new(settings.loss, &program, &view)?;
+        let mut model = Model::new(program, trial.initial()?, device)?;
+        if model.parameters().is_empty() {
+            return Err(Error::trial("the module has no trainable parameters"));
+        }
+        let train = view.train().to_vec();
+        let batch_size = settings.batch_size.min(train.len());
+        let rates = Rates::new(&settings, train.len().div_ceil(batch_size) as u64);
+        let mut optimizer = Optimizer::new(
+            model.parameters(),
+            &OptimizerOptions {
+                kind: settings.optimizer,
+                weight_decay: settings.weight_decay,
+                grad_clip: settings.grad_clip,
+                keeps_momentum: rates.keeps_momentum(),
+            },
+        )?;
+        let mut batches = Batches::new(view.clone(), batch_size, device)?;
+        let validation_size = VALIDATION_ROWS.max(batch_size).min(view.validation().len().max(1));
+        let mut validation = Batches::new(view.clone(), validation_size, device)?;
+        let mut keeper = Keeper::default();
+        let mut order = Vec::new();
+        let mut step = 0;
+        trial.first_step();
+        for epoch in 1..=settings.epochs {
+            epoch_order(&train, seed, epoch, &mut order);
+            model.program.train(true)?;
+            let mut train_loss = TrainLoss::new(epoch);
+            for rows in order.chunks(batch_size) {
+                if trial.is_stopped() {
+                    return keeper.end(trial, Completion::Stopped);
+                }
+                let batch = batches.gather(rows)?;
+                let loss = objective.loss(&mut model.program, &batch)?;
+                loss.f_backward()?;
+                train_loss.add(&loss, batch.rows, step + 1)?;
+                let rate = rates.at(step);
+                optimizer.step(rate.lr, rate.momentum)?;
+                step += 1;
+            }
+            let mut report = Metrics::from([("train_loss".into(), train_loss.finish()?)]);
+            if !view.validation().is_empty() {
+                model.program.train(false)?;
+                validate::validate(
+                    &mut model.program,
+                    &objective,
+                    &settings.metrics,
+                    &mut validation,
+                    validation_size,
+                    &mut report,
+                )?;
+            }
+            let value = report.get(&trial.spec().objective.metric).copied();
+            let flow = trial.report(epoch, report)?;
+            keeper.look(trial, &model, value.unwrap_or(f64::NAN))?;
+            if flow == Flow::Stop && epoch < settings.epochs {
+                return keeper.end(trial, Completion::Stopped);
+            }
+        }
+        keeper.end(trial, Completion::Finished)
+    }
+}
+
+/// Keeps the weights of the report that counts. They are copied at the report: a trial may be stopped in the
+/// middle of a later epoch.
+#[derive(Default)]
+struct Keeper {
+    weights: Option<Vec<NamedTensor>>,
+}
+
+impl Keeper {
+    fn look(&mut self, trial: &mut TrialContext, model: &Model, value: f64) -> Result<()> {
+        let select = trial.spec().objective.select;
+        if trial.is_worth_keeping(value) {
+            self.weights = Some(model.state()?);
+        } else if select == Select::Last {
+            self.weights = None;
+        }
+        Ok(())
+    }
+
+    fn end(self, trial: &mut TrialContext, completion: Completion) -> Result<Completion> {
+        if let Some(weights) = self.weights {
+            trial.keep_weights(&weights)?;
+        }
+        Ok(completion)
+    }
+}

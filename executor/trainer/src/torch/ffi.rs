@@ -1,0 +1,78 @@
+//! The bridge's C functions; `bridge/bridge.h` says what each does.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use torch_sys::C_tensor;
+
+/// Opaque: a `LetheProgram` of the bridge.
+#[repr(C)]
+pub struct RawProgram {
+    _private: [u8; 0],
+}
+
+/// Opaque: a `LetheOptimizer` of the bridge.
+#[repr(C)]
+pub struct RawOptimizer {
+    _private: [u8; 0],
+}
+
+pub type TensorCallback = extern "C" fn(*mut c_void, *const c_char, c_int, c_int, u64, *mut C_tensor);
+pub type NameCallback = extern "C" fn(*mut c_void, *const c_char);
+pub type EntryCallback = extern "C" fn(*mut c_void, *const c_char, *mut C_tensor);
+
+unsafe extern "C" {
+    pub fn lethe_text_free(text: *mut c_char);
+    pub fn lethe_program_load(path: *const c_char, device: c_int, out: *mut *mut RawProgram) -> *mut c_char;
+    pub fn lethe_program_free(program: *mut RawProgram);
+    pub fn lethe_program_copy(program: *const RawProgram, out: *mut *mut RawProgram) -> *mut c_char;
+    pub fn lethe_program_tensors(
+        program: *const RawProgram,
+        context: *mut c_void,
+        callback: TensorCallback,
+    ) -> *mut c_char;
+    pub fn lethe_program_bind(
+        program: *mut RawProgram,
+        name: *const c_char,
+        tensor: *const C_tensor,
+    ) -> *mut c_char;
+    pub fn lethe_program_methods(
+        program: *const RawProgram,
+        context: *mut c_void,
+        callback: NameCallback,
+    ) -> *mut c_char;
+    pub fn lethe_program_train(program: *mut RawProgram, on: c_int) -> *mut c_char;
+    pub fn lethe_program_forward(
+        program: *mut RawProgram,
+        features: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn lethe_program_step(
+        program: *mut RawProgram,
+        method: *const c_char,
+        names: *const *const c_char,
+        tensors: *const *const C_tensor,
+        count: usize,
+        context: *mut c_void,
+        callback: EntryCallback,
+    ) -> *mut c_char;
+    pub fn lethe_optimizer_new(
+        kind: c_int,
+        parameters: *const *const C_tensor,
+        count: usize,
+        weight_decay: f64,
+        clip: f64,
+        keeps_momentum: c_int,
+        out: *mut *mut RawOptimizer,
+    ) -> *mut c_char;
+    pub fn lethe_optimizer_free(optimizer: *mut RawOptimizer);
+    pub fn lethe_optimizer_step(optimizer: *mut RawOptimizer, lr: f64, momentum: f64) -> *mut c_char;
+    pub fn lethe_seed(seed: u64) -> *mut c_char;
+    pub fn lethe_intra_threads(threads: c_int) -> *mut c_char;
+    pub fn lethe_inter_threads(threads: c_int) -> *mut c_char;
+    pub fn lethe_cuda_devices(count: *mut c_int) -> *mut c_char;
+    pub fn lethe_plain_interpreter(on: c_int) -> *mut c_char;
+    pub fn lethe_fast_dropout() -> *mut c_char;
+    pub fn lethe_keep_memory();
+    pub fn lethe_exit(code: c_int);
+    pub fn lethe_scalar(tensor: *const C_tensor, out: *mut f64) -> *mut c_char;
+}

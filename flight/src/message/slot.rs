@@ -1,0 +1,91 @@
+//! A slot's exchange between its executor and the driver, and the call by which a Spark task holds it.
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::DataSpec;
+use super::training::{Metrics, Outcome, Timing, TrialSpec};
+
+/// Action `executor.register`, executor to driver. The answer, a stream, says [`Registered`] and then
+/// nothing while the driver lives: its end tells the executor that the driver has gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterExecutor {
+    pub protocol: u32,
+    pub version: String,
+    pub executor: String,
+    pub address: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    pub protocol: u32,
+    pub version: String,
+}
+
+/// Action `slot.open`, Spark task to executor. The answer is a stream of [`SlotEvent`]; when the caller
+/// goes away the slot is gone and its worker is killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSlot {
+    pub protocol: u32,
+    pub version: String,
+    pub experiment: String,
+    pub slot: u32,
+    /// The value of CUDA_VISIBLE_DEVICES for the worker; None leaves it without a GPU.
+    pub gpu: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SlotEvent {
+    /// Its worker runs and the driver knows it.
+    Opened { worker_pid: u32 },
+    /// The experiment needs the slot no longer: the task may end.
+    Released,
+    /// The slot cannot work: the first line says why and what to do.
+    Failed { error: String },
+}
+
+/// Executor to driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromSlot {
+    /// First message.
+    Join { protocol: u32, version: String, experiment: String, slot: u32, executor: String },
+    /// View and worker are there: trials may come.
+    Ready { worker_pid: u32, device: String },
+    Report {
+        trial: u32,
+        attempt: u32,
+        epoch: u32,
+        #[serde(with = "super::nullable")]
+        metrics: Metrics,
+    },
+    /// Kept weights have been put to the driver before this is said.
+    Ended { trial: u32, attempt: u32, outcome: Outcome, timing: Timing },
+    /// The slot cannot work and leaves. If `fatal`, no other slot could either: a null in a column, a view
+    /// that cannot be built; the experiment ends with this error.
+    Failed { error: String, fatal: bool },
+}
+
+/// Driver to executor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToSlot {
+    /// The answer to `join`: what the slot prepares before it says `ready`.
+    Joined {
+        data: Option<DataSpec>,
+    },
+    Assign {
+        spec: Box<TrialSpec>,
+    },
+    Decision {
+        trial: u32,
+        attempt: u32,
+        stop: bool,
+    },
+    Stop {
+        trial: u32,
+        attempt: u32,
+    },
+    /// The experiment is over, or needs fewer slots.
+    Release,
+}

@@ -1,0 +1,10 @@
+//! Where the shipped trainer finds libtorch: in the `torch` package of the environment that it lies in,
+//! wherever that is moved. The binaries lie in `site-packages/lethe/bin/`.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // DT_RPATH and not DT_RUNPATH: it also serves what libtorch loads later by name.
+    for argument in ["-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN/../../torch/lib"] {
+        println!("cargo:rustc-link-arg-bin=lethe-trainer={argument}");
+    }
+}

@@ -1,0 +1,47 @@
+"""The applications of this process, by session."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from lethe.application.application import Application
+from lethe.errors import ConfigError
+from lethe.session.base import Session
+from lethe.settings import Settings
+
+_LOCK = threading.Lock()
+_APPLICATIONS: dict[str, Application] = {}
+_WITHOUT_SPARK = "local"
+
+
+def application(session: Session | None, settings: Settings | None = None) -> Application:
+    """The session's application, started if need be.
+
+    Raises ConfigError if it runs with other settings.
+    """
+    key = _WITHOUT_SPARK if session is None else session.key
+    with _LOCK:
+        for other in [name for name, found in _APPLICATIONS.items() if not found.alive()]:
+            _APPLICATIONS.pop(other).close()
+        found = _APPLICATIONS.get(key)
+        if found is None:
+            found = Application(session, settings or Settings())
+            _APPLICATIONS[key] = found
+        elif settings is not None and settings != found.settings:
+            raise ConfigError(
+                f"the application runs with other settings: {found.settings}; call lethe.shutdown() before "
+                "you change them"
+            )
+        return found
+
+
+def shutdown() -> None:
+    """Ends all of this process's Lethe applications: drivers, executors, slots. Datasets are put again when
+    they are next used. It also runs when the process ends."""
+    with _LOCK:
+        while _APPLICATIONS:
+            _APPLICATIONS.popitem()[1].close()
+
+
+atexit.register(shutdown)

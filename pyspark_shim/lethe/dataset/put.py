@@ -1,0 +1,121 @@
+"""Puts a dataset's partitions on the executors, once per application."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from lethe import flight
+from lethe.application.application import Application, Stored
+from lethe.dataset.columns import width
+from lethe.dataset.source import ArrowSource, Source, SparkSource
+from lethe.errors import DataError, ExperimentError
+from lethe.session.base import Job, Session
+from lethe.session.failure import crashed, explain
+from lethe.task.put import SCHEMA, fitted, put_partition, put_task
+
+#: Partitions that an Arrow table is put in.
+LOCAL_PARTITIONS = 4
+#: How often a put is run again whose executor or Python worker died.
+RETRIES = 3
+
+
+def stored(application: Application, source: Source) -> Stored:
+    """The dataset as it lies on the executors; puts it if it does not yet.
+
+    Raises DataError if Spark cannot compute it or it has no rows.
+    """
+    known = application.stored.get(source.name)
+    if known is not None:
+        return known
+    application.peer.call("dataset.create", {"dataset": source.name})
+    if application.session is not None:
+        parts = _put_from_spark(
+            application, application.session, _spark_source(application.session, source), source
+        )
+    elif isinstance(source, ArrowSource):
+        parts = _put_from_here(application, source)
+    else:
+        raise DataError(
+            "a Spark DataFrame cannot be put without its session; leave out spark=False, "
+            "or use lethe.Dataset.from_arrow(df.toArrow(), …)"
+        )
+    return _sealed(application, source, parts)
+
+
+def _spark_source(session: Session, source: Source) -> SparkSource:
+    """An Arrow table goes through Spark, whose tasks put it where the slots are."""
+    if isinstance(source, SparkSource):
+        return source
+    assert isinstance(source, ArrowSource)
+    return SparkSource(session.spark.createDataFrame(source.table), source.features, source.label)
+
+
+def _put_from_spark(
+    application: Application, session: Session, source: SparkSource, origin: Source
+) -> list[dict[str, Any]]:
+    columns = [source.frame["`" + name.replace("`", "``") + "`"] for name in source.columns]
+    task = put_task(application.request, origin.name, source.schema, source.features)
+    for attempt in range(RETRIES + 1):
+        job = Job(
+            session,
+            f"lethe-put-{secrets.token_hex(6)}",
+            "lethe: put a dataset on the executors",
+            lambda: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),
+        ).start()
+        try:
+            rows = [row.asDict() for row in job.result()]
+        except Exception as error:
+            if crashed(error) and attempt < RETRIES:
+                continue
+            raise explain(error, session, "compute the dataset") from None
+        failed = [row for row in rows if row["error"] is not None]
+        if not failed:
+            return rows
+        if attempt == RETRIES or not all(row["lost"] for row in failed):
+            worst = next((row for row in failed if not row["lost"]), failed[0])
+            raise ExperimentError(f"partition {worst['partition']} was not put: {worst['error']}")
+    raise ExperimentError(f"the dataset was not put in {RETRIES + 1} tries")
+
+
+def _put_from_here(application: Application, source: ArrowSource) -> list[dict[str, Any]]:
+    table, schema = source.table, source.schema
+    partitions = max(1, min(LOCAL_PARTITIONS, table.num_rows))
+    bounds = [table.num_rows * i // partitions for i in range(partitions + 1)]
+    parts = []
+    for number in range(partitions):
+        piece = table.slice(bounds[number], bounds[number + 1] - bounds[number])
+        batches: Iterator[pa.RecordBatch] = (fitted(batch, schema) for batch in piece.to_batches())
+        first = next(
+            (width(schema, source.features, batch) for batch in piece.to_batches() if batch.num_rows), None
+        )
+        try:
+            rows, address = put_partition(
+                application.request, application.local_place(), source.name, number, schema, batches
+            )
+        except flight.FAILED as error:
+            raise ExperimentError(f"partition {number} was not put: {flight.reason(error)}") from None
+        parts.append({"partition": number, "rows": rows, "address": address, "width": first})
+    return parts
+
+
+def _sealed(application: Application, source: Source, parts: list[dict[str, Any]]) -> Stored:
+    rows = sum(part["rows"] for part in parts)
+    if rows == 0:
+        raise DataError("the dataset has zero rows; look at its filters and joins: df.count()")
+    widths = sorted({part["width"] for part in parts if part["width"] is not None})
+    if len(widths) > 1:
+        raise DataError(
+            f"rows of {', '.join(source.features)} have {widths[0]} to {widths[-1]} features; make all "
+            "arrays equally long"
+        )
+    if not widths:
+        raise DataError(f"the first rows of {', '.join(source.features)} are null; drop nulls: df.dropna()")
+    application.peer.call("dataset.seal", {"dataset": source.name, "partitions": len(parts)})
+    address = next(part["address"] for part in parts if part["rows"])
+    found = Stored(source.name, rows, widths[0], address)
+    application.stored[source.name] = found
+    return found

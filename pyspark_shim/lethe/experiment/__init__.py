@@ -1,0 +1,1 @@
+"""Running an experiment: plan, watch, prepare trials, hold slots, collect the result."""

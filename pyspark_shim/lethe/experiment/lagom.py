@@ -1,0 +1,164 @@
+"""`lethe.lagom`: runs an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lethe.application.application import Application
+from lethe.application.registry import application
+from lethe.dataset.columns import check_label
+from lethe.dataset.dataset import Dataset
+from lethe.errors import ConfigError, DataError
+from lethe.experiment.interrupt import terminable
+from lethe.experiment.plan import new_folder, plan
+from lethe.experiment.runner import Runner
+from lethe.experiment.slots import count, slots_of
+from lethe.progress import ProgressLine
+from lethe.result.model import TrainedModel, fetch_weights
+from lethe.result.result import Result
+from lethe.search import Search
+from lethe.session.base import Session
+from lethe.session.find import active_session, session_of
+from lethe.settings import Settings
+from lethe.supervised import Registered, Supervised, check_search
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from lethe.experiment.prepare import Preparer
+
+
+def lagom(
+    train: Supervised | Registered,
+    dataset: Dataset | None,
+    experiment: Search,
+    *,
+    spark: SparkSession | Literal[False] | None = None,
+    slots: int | None = None,
+    name: str | None = None,
+    directory: str | None = None,
+    quiet: bool = False,
+    settings: Settings | None = None,
+) -> Result:
+    """Runs the experiment and returns its result.
+
+    train: what a trial does: `Supervised`, or `Registered` for a Rust function.
+    dataset: what it is trained on; None for functions that need no data.
+    experiment: `Search(...)`.
+    spark: None takes the dataset's session, else the active one, and the local executor where there is none;
+        a SparkSession takes that; False takes the local executor.
+    slots: how many trials run at once. Default: as many as Spark has free task slots; without Spark, cores.
+    name: of the experiment, letters, digits, '-', '_' and '.'; by default made from the time.
+    directory: the folder in which the experiment's folder is made. Default "lethe-runs".
+    quiet: neither a progress line nor a summary.
+    settings: of Lethe's processes; see `Settings`.
+
+    Ctrl-C cancels the experiment within seconds and returns what there is (`result.interrupted`); SIGTERM
+    cancels it and raises `Terminated`. Raises a LetheError whose first line says what to do.
+    """
+    if not isinstance(train, Supervised | Registered):
+        raise ConfigError(f"train must be lethe.Supervised(…), not {type(train).__name__}")
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise ConfigError(
+            f"dataset must be a lethe.Dataset, not {type(dataset).__name__}; "
+            "use Dataset.from_spark(df, …) or Dataset.from_arrow(table, …)"
+        )
+    if not isinstance(experiment, Search):
+        raise ConfigError(f"experiment must be lethe.Search(…), not {type(experiment).__name__}")
+    if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
+        raise ConfigError(f"slots must be a whole number from 1, not {slots!r}")
+    if isinstance(train, Supervised):
+        _check_supervised(train, dataset, experiment)
+    with terminable():
+        owner = application(_session(spark, dataset), settings)
+        return _run(owner, train, dataset, experiment, slots, new_folder(name, directory), quiet)
+
+
+def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search) -> None:
+    if dataset is None:
+        raise ConfigError(
+            "Supervised needs a dataset; use Dataset.from_spark(df, …) or Dataset.from_arrow(table, …)"
+        )
+    label, kind = dataset.label, dataset.source.label_type()
+    if label is not None and kind is not None:
+        check_label(label, kind, train.loss)
+    elif train.loss is not None:
+        raise DataError(
+            f"the loss {train.loss} needs a label; name its column: Dataset.from_spark(df, features=…, "
+            "label=…)"
+        )
+    check_search(train, search, dataset.has_validation)
+
+
+def _session(spark: SparkSession | Literal[False] | None, dataset: Dataset | None) -> Session | None:
+    own = None if dataset is None else dataset.source.session()
+    if spark is False:
+        if own is not None:
+            raise ConfigError(
+                "spark=False runs without Spark, and the dataset is a Spark DataFrame; "
+                "use Dataset.from_arrow(df.toArrow(), …), or leave out spark=False"
+            )
+        return None
+    if spark is None:
+        return own or active_session()
+    given = session_of(spark)
+    if own is not None and own.key != given.key:
+        raise ConfigError(
+            "spark is another session than the dataset's; leave it out, or make the DataFrame with it"
+        )
+    return given
+
+
+def _run(
+    owner: Application,
+    train: Supervised | Registered,
+    dataset: Dataset | None,
+    search: Search,
+    slots: int | None,
+    folder: Path,
+    quiet: bool,
+) -> Result:
+    preparer: Preparer | None = None
+    try:
+        if isinstance(train, Supervised) and dataset is not None:
+            from lethe.experiment.prepare import Preparer
+
+            inputs = dataset.stored(owner).width
+            preparer = Preparer(owner.peer, folder.name, train.model, train.loss, inputs)
+        elif dataset is not None:
+            dataset.stored(owner)
+        number = count(owner.session, slots, search.trials, owner.settings.threads)
+        message = plan(train, dataset, search, folder, number)
+        progress = ProgressLine(folder.name, search.trials, search.metric, quiet)
+        found = Runner(owner, message, slots_of(owner, folder.name, number), preparer, progress).run()
+    finally:
+        # An experiment that never began leaves no folder.
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    result = _result(owner, search, folder, found, preparer)
+    if not quiet:
+        print(result.summary())
+    return result
+
+
+def _result(
+    owner: Application, search: Search, folder: Path, message: dict[str, Any], preparer: Preparer | None
+) -> Result:
+    model, path = None, None
+    best = next((trial for trial in message["trials"] if trial["trial"] == message["best"]), None)
+    if preparer is not None and best is not None:
+        # Fetched now: the result is to be of use after the session has been stopped.
+        weights = fetch_weights(owner.peer, folder.name, best["trial"])
+        seed = preparer.seeds[best["trial"]]
+        model = TrainedModel(preparer.generator, best["hparams"], preparer.inputs, seed, weights)
+        folder.mkdir(exist_ok=True)
+        path = model.save(folder / "best_model.pt")
+    return Result(
+        message,
+        metric=search.metric,
+        direction=search.direction,
+        directory=str(folder),
+        model=model,
+        best_model_path=path,
+    )

@@ -1,0 +1,181 @@
+"""Runs one experiment from its plan to its end, in the user's main thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lethe import flight
+from lethe.application.application import Application
+from lethe.errors import ExperimentError, LetheError, Terminated
+from lethe.experiment.slots import Slots
+from lethe.experiment.watch import Watch
+from lethe.progress import ProgressLine
+
+if TYPE_CHECKING:
+    from lethe.experiment.prepare import Preparer
+
+#: How long an event is waited for before the slots are looked at, seconds.
+LOOK_EVERY = 0.2
+#: Seconds that a cancelled experiment gets to stop its trials.
+CANCEL_WITHIN = 10.0
+#: Seconds that slots get to end after the experiment has.
+RELEASE_WITHIN = 30.0
+#: Seconds without any slot after which the user is told.
+NO_SLOT_AFTER = 30.0
+
+
+class Runner:
+    """One experiment.
+
+    preparer: None for functions that need no generated module.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        plan: dict[str, Any],
+        slots: Slots,
+        preparer: Preparer | None,
+        progress: ProgressLine,
+    ) -> None:
+        self._application, self._plan, self._slots = application, plan, slots
+        self._preparer, self._progress = preparer, progress
+        self._experiment = str(plan["experiment"])
+        self._watch: Watch | None = None
+        self._started = False
+        self._has_slots = False
+
+    def run(self) -> dict[str, Any]:
+        """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is.
+
+        Raises ModelError before any trial starts if the first module cannot be used; ExperimentError,
+        InstallError or ProcessError if the experiment cannot go on; Terminated on SIGTERM.
+        """
+        try:
+            self._create()
+            try:
+                end = self._until_over()
+            except KeyboardInterrupt:
+                end = self._cancel("interrupted (Ctrl-C)")
+            except Terminated:
+                self._cancel("terminated (SIGTERM)")
+                raise
+            except LetheError as error:
+                self._cancel(str(error).splitlines()[0])
+                raise
+        finally:
+            self._release()
+            self._progress.close()
+        if end["type"] == "aborted":
+            raise ExperimentError(str(end["error"]))
+        return self._result()
+
+    def _create(self) -> None:
+        try:
+            self._application.peer.call("experiment.create", self._plan)
+        except flight.FAILED as error:
+            if not self._application.alive():
+                raise self._application.lost() from None
+            raise ExperimentError(flight.reason(error)) from None
+        self._watch = Watch(self._application.peer, self._experiment)
+
+    def _until_over(self) -> dict[str, Any]:
+        if self._preparer is None:
+            self._start_slots()
+        no_slot_at = time.monotonic() + NO_SLOT_AFTER
+        while True:
+            event = self._next()
+            if event is not None and event["type"] == "over":
+                end: dict[str, Any] = event["end"]
+                return end
+            if event is not None:
+                self._handle(event)
+            elif self._started:
+                self._slots.check(self._progress.notice)
+                if not self._has_slots and time.monotonic() > no_slot_at:
+                    no_slot_at = time.monotonic() + NO_SLOT_AFTER
+                    self._progress.notice(
+                        "no slot yet: does the cluster have free cores for the slots' tasks?"
+                    )
+
+    def _next(self) -> dict[str, Any] | None:
+        assert self._watch is not None
+        event = self._watch.next(LOOK_EVERY)
+        if event is not None and event["type"] == "lost":
+            if not self._application.driver.alive():
+                raise self._application.lost()
+            raise ExperimentError(f"the driver ended the watch of {self._experiment}: {event['error']}")
+        return event
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if event["type"] == "prepare":
+            self._prepare(event)
+        elif event["type"] == "progress":
+            self._has_slots = self._has_slots or event["slots"] > 0
+            self._progress.show(event)
+        elif event["type"] == "trial_failed":
+            self._progress.notice(f"trial {event['trial']} failed: {str(event['error']).splitlines()[0]}")
+        elif event["type"] == "notice":
+            self._progress.notice(str(event["text"]))
+
+    def _prepare(self, event: dict[str, Any]) -> None:
+        if self._preparer is None:
+            raise ExperimentError("the driver asked for a module that this training function has not")
+        try:
+            self._preparer.prepare(event["trial"], event["seed"], event["hparams"])
+        except flight.FAILED as error:
+            if not self._application.driver.alive():
+                raise self._application.lost() from None
+            raise ExperimentError(
+                f"trial {event['trial']} could not be prepared: {flight.reason(error)}"
+            ) from None
+        if not self._started:
+            # Only now: a module that cannot be used is an error before anything runs.
+            self._start_slots()
+
+    def _start_slots(self) -> None:
+        self._started = True
+        self._slots.start()
+
+    def _cancel(self, reason: str) -> dict[str, Any]:
+        """Cancels the experiment and waits, for a bounded time, until it is over."""
+        cancelled = {"type": "cancelled", "reason": reason}
+        if not self._application.driver.alive() or self._watch is None:
+            return cancelled
+        try:
+            self._application.peer.call(
+                "experiment.cancel", {"experiment": self._experiment, "reason": reason}
+            )
+        except flight.FAILED:
+            return cancelled
+        until = time.monotonic() + CANCEL_WITHIN
+        while time.monotonic() < until:
+            event = self._watch.next(LOOK_EVERY)
+            if event is not None and event["type"] == "progress":
+                self._progress.show(event)
+            if event is not None and event["type"] in ("over", "lost"):
+                end: dict[str, Any] = event.get("end", cancelled)
+                return end
+        return cancelled
+
+    def _release(self) -> None:
+        """Waits until the slots' tasks have ended; ends them if they do not by themselves."""
+        if not self._started:
+            return
+        if not self._application.driver.alive() or not self._slots.finish(RELEASE_WITHIN):
+            self._slots.cancel()
+            self._slots.finish(CANCEL_WITHIN)
+
+    def _result(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._application.peer.call(
+                "experiment.result", {"experiment": self._experiment}
+            )
+        except flight.FAILED as error:
+            if not self._application.driver.alive():
+                raise self._application.lost() from None
+            raise ExperimentError(
+                f"the result of {self._experiment} could not be read: {flight.reason(error)}"
+            ) from None
+        return found

@@ -1,0 +1,50 @@
+"""One live line: trials done, stopped, failed, running, and the best so far."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class ProgressLine:
+    """A `tqdm.auto` bar, so that a notebook shows it as well; silent if `quiet`."""
+
+    def __init__(self, name: str, total: int, metric: str, quiet: bool) -> None:
+        self._quiet, self._metric, self._bar = quiet, metric, None
+        if not quiet:
+            import warnings
+
+            with warnings.catch_warnings():
+                # In a notebook without ipywidgets tqdm.auto warns and shows text.
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm
+            self._bar = tqdm(total=total, desc=name, unit="trial", dynamic_ncols=True, mininterval=0.2)
+
+    def show(self, progress: dict[str, Any]) -> None:
+        """Shows a message `Progress`."""
+        if self._bar is None:
+            return
+        bar: Any = self._bar
+        bar.n = progress["finished"] + progress["stopped"] + progress["failed"]
+        words = [
+            f"{progress['stopped']} stopped",
+            f"{progress['failed']} failed",
+            f"{progress['running']} running",
+        ]
+        if progress["best"] is not None:
+            words.append(f"best {self._metric} {progress['best']:.4g} (trial {progress['best_trial']})")
+        bar.set_postfix_str(", ".join(words), refresh=False)
+        bar.update(0)
+
+    def notice(self, text: str) -> None:
+        """A line above the bar, on stderr."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(f"lethe: {text}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            bar: Any = self._bar
+            bar.refresh()
+            bar.close()

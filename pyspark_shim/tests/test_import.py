@@ -1,0 +1,31 @@
+"""`import lethe`, and what tasks import, stay light."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        (
+            "import lethe; lethe.Supervised; lethe.Search; lethe.lagom; lethe.Dataset; lethe.Result",
+            ("torch", "pyspark"),
+        ),
+        ("import lethe.task.slot, lethe.task.put", ("torch", "pyspark", "pandas", "tqdm")),
+    ],
+)
+def test_heavy_packages_are_not_imported(statement: str, absent: tuple[str, ...]) -> None:
+    check = f"{statement}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    import lethe
+
+    for name in lethe.__all__:
+        assert getattr(lethe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lethe.nothing

@@ -1,0 +1,109 @@
+"""The result's tables, from a driver's answer."""
+
+import math
+from typing import Any
+
+import pytest
+
+import lethe
+from lethe.result.result import Result
+
+
+def trial(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "trial": number,
+        "state": "finished",
+        "attempts": 1,
+        "hparams": {"lr": 0.1, "value": "a"},
+        "value": 0.5 + number / 10,
+        "metrics": {"accuracy": 0.5 + number / 10, "loss": None},
+        "epochs": 2,
+        "error": None,
+        "timing": {"idle_s": 0.1, "setup_s": 0.2, "train_s": 3.0},
+        "slot": 0,
+        "history": [{"epoch": 1, "metrics": {"accuracy": 0.4}}, {"epoch": 2, "metrics": {"accuracy": None}}],
+        **changes,
+    }
+
+
+def result(trials: list[dict[str, Any]], **changes: Any) -> Result:
+    slot = {
+        "slot": 0,
+        "executor": "e",
+        "device": "cpu",
+        "worker_pid": 7,
+        "trials": len(trials),
+        "held_s": 10.0,
+        "train_s": 8.0,
+        "idle_s": [0.1],
+    }
+    valued = [found["trial"] for found in trials if found["value"] is not None]
+    message = {
+        "experiment": "digits",
+        "end": {"type": "completed"},
+        "best": max(valued) if valued else None,
+        "trials": trials,
+        "slots": [slot],
+        "wall_s": 12.5,
+        **changes,
+    }
+    return Result(
+        message,
+        metric="accuracy",
+        direction="max",
+        directory="/x",
+        model=None,
+        best_model_path="/x/best_model.pt",
+    )
+
+
+def test_one_row_a_trial_with_hparams_and_metrics() -> None:
+    failed = trial(2, state="failed", value=None, metrics={}, error="ValueError: no\n  at line 3", slot=None)
+    found = result([trial(0), trial(1), failed])
+    table = found.trials
+    assert list(table["trial"]) == [0, 1, 2]
+    assert list(table["hparam.value"]) == ["a"] * 3, "a hyperparameter does not hide a column"
+    assert list(table["lr"]) == [0.1] * 3
+    assert table["value"][1] == pytest.approx(0.6)
+    assert math.isnan(table["value"][2])
+    assert math.isnan(table["loss"][0]), "null is NaN"
+    assert table["train_s"].sum() == 9
+    assert table["error"][2].startswith("ValueError")
+
+
+def test_the_best_trial_and_its_metrics() -> None:
+    found = result([trial(0), trial(1)])
+    assert found.best is not None
+    assert found.best.trial == 1
+    assert found.best.value == pytest.approx(0.6)
+    assert found.best.hparams == {"lr": 0.1, "value": "a"}
+    assert math.isnan(found.best.metrics["loss"])
+
+
+def test_history_has_one_row_a_report() -> None:
+    table = result([trial(0), trial(1)]).history
+    assert list(table["epoch"]) == [1, 2, 1, 2]
+    assert math.isnan(table["accuracy"][1])
+
+
+def test_the_summary_ranks_trials_and_says_where_time_went() -> None:
+    lines = str(result([trial(number) for number in range(7)])).splitlines()
+    assert lines[0] == "digits: 7 trials (7 finished) in 12.5 s"
+    assert [line.split()[0] for line in lines[2:7]] == ["6", "5", "4", "3", "2"]
+    assert lines[-2] == "training took 80.0% of the time of 1 slots"
+    assert lines[-1] == "best model: /x/best_model.pt"
+
+
+def test_a_search_of_failures_shows_the_first_error() -> None:
+    found = result([trial(0, state="failed", value=None, error="KeyError: 'width'\n …")])
+    assert found.best is None
+    assert "the first failed with: KeyError: 'width'" in str(found)
+    with pytest.raises(lethe.LetheError, match="no trial kept weights"):
+        found.best_model()
+
+
+def test_an_interrupted_search_says_so() -> None:
+    found = result([trial(0)], end={"type": "cancelled", "reason": "interrupted (Ctrl-C)"})
+    assert found.interrupted
+    assert found.reason == "interrupted (Ctrl-C)"
+    assert "interrupted: interrupted (Ctrl-C)" in str(found)
