@@ -1,6 +1,7 @@
 """Real processes and real Spark; every test leaves no process of Lethe behind."""
 
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +16,30 @@ os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
 
 
+# All that this run starts inherits the mark, programs of its own too: tests kill processes, and on a shared
+# machine those of another run must neither be counted nor killed.
+MARK = "LETHE_TEST_RUN"
+os.environ.setdefault(MARK, secrets.token_hex(8))
+
+
+def of_this_run(pid: int) -> bool:
+    """Whether the process was started by this test run, or is a child of one that was."""
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    for _ in range(8):
+        try:
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return True
+            # A trainer's environment is scrubbed: its executor tells.
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError):
+            return False
+        if pid <= 1:
+            return False
+    return False
+
+
 def lethe_processes() -> set[int]:
-    """Pids of Lethe's binaries on this machine."""
+    """Pids of Lethe's processes that this test run started."""
     found = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -25,7 +48,7 @@ def lethe_processes() -> set[int]:
             name = os.path.basename(os.readlink(entry / "exe"))
         except OSError:
             continue
-        if name.startswith("lethe-"):
+        if name.startswith("lethe-") and of_this_run(int(entry.name)):
             found.add(int(entry.name))
     return found
 

@@ -22,7 +22,9 @@ SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     ids=["spark-submit", "no-spark"],
 )
 def test_the_search_finds_a_good_model_and_both_sides_agree_on_it(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"share of slot time spent training|spent training", done.stdout), done.stdout
     found = re.search(r"best model: ([\d.]+) in PyTorch, ([\d.]+) on the executor", done.stdout)

@@ -1,6 +1,8 @@
 """What is refused, by real processes: strangers, other versions, too little memory, a driver out of reach."""
 
 import json
+import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ import pyarrow.flight as fl
 import pytest
 from lethe import process
 from lethe.application.registry import application
-from lethe.flight import Peer, reason
+from lethe.flight import FAILED, Peer, reason
 from searches import search, training
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
@@ -35,7 +37,7 @@ def test_a_stranger_is_refused_by_driver_and_executor(token: str | None) -> None
 def test_an_executor_of_another_protocol_is_refused_with_both_named() -> None:
     owner = application(None)
     stranger = {"protocol": 999, "version": "9.9.9", "executor": "e", "address": "127.0.0.1:1"}
-    with pytest.raises(fl.FlightError) as caught:
+    with pytest.raises(FAILED) as caught:
         next(owner.peer.stream("executor.register", stranger))
     said = reason(caught.value)
     assert "999" in said
@@ -45,7 +47,7 @@ def test_an_executor_of_another_protocol_is_refused_with_both_named() -> None:
 
 def test_a_message_over_its_limit_is_refused() -> None:
     owner = application(None)
-    with pytest.raises(fl.FlightError, match="more than the limit"):
+    with pytest.raises(FAILED, match="more than the limit"):
         owner.peer.call("dataset.create", {"dataset": "x" * (5 << 20)})
 
 
@@ -58,39 +60,46 @@ def test_too_little_memory_names_the_setting_to_raise(digits: pa.Table) -> None:
     lethe.shutdown()
 
 
-def test_an_unreachable_driver_is_an_error_within_ten_seconds_that_names_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize("silent", [False, True], ids=["closed port", "takes connections, never answers"])
+def test_an_unreachable_driver_is_an_error_within_ten_seconds_that_names_both(
+    silent: bool, tmp_path: Path
+) -> None:
     info = tmp_path / "executor.json"
-    config: dict[str, Any] = {
-        "token": "t" * 64,
-        "application": "a",
-        # Reserved for documentation (RFC 5737): nobody answers there.
-        "driver": "192.0.2.1:4000",
-        "bind": "127.0.0.1",
-        "ports": None,
-        "local_directory": str(tmp_path),
-        "directory": str(tmp_path / "store"),
-        "owner": process.owner(process.os.getpid()),
-        "info": str(info),
-        "log": str(tmp_path / "log"),
-        "trainer": str(process.binary("lethe-trainer")),
-        "libtorch": None,
-        "memory_limit": None,
-        "threads": 1,
-    }
-    begin = time.monotonic()
-    done = subprocess.run(
-        [str(process.binary("lethe-executor"))],
-        input=json.dumps(config) + "\n",
-        text=True,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
-    assert time.monotonic() - begin < 10
+    with socket.socket() as driver:
+        driver.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{driver.getsockname()[1]}"
+        if silent:
+            driver.listen()
+        config: dict[str, Any] = {
+            "token": "t" * 64,
+            "application": "a",
+            "driver": address,
+            "bind": "127.0.0.1",
+            "ports": None,
+            "local_directory": str(tmp_path),
+            "directory": str(tmp_path / "store"),
+            "owner": process.owner(os.getpid()),
+            "info": str(info),
+            "log": str(tmp_path / "log"),
+            "trainer": str(process.binary("lethe-trainer")),
+            "libtorch": None,
+            "memory_limit": None,
+            "threads": 1,
+        }
+        begin = time.monotonic()
+        done = subprocess.run(
+            [str(process.binary("lethe-executor"))],
+            input=json.dumps(config) + "\n",
+            text=True,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert time.monotonic() - begin < 10
     assert done.returncode != 0
     said = json.loads(info.read_text())["error"]
     assert said.startswith("the executor at 127.0.0.1:")
-    assert "192.0.2.1:4000" in said.splitlines()[0]
+    assert f"the Lethe driver at {address}" in said.splitlines()[0]
 
 
 def test_a_driver_out_of_reach_is_the_user_s_error_too(digits: pa.Table, tmp_path: Path) -> None:
@@ -99,8 +108,10 @@ def test_a_driver_out_of_reach_is_the_user_s_error_too(digits: pa.Table, tmp_pat
     from lethe.task.request import Request
 
     request = Request(application="a", token="t" * 64, driver="127.0.0.1:1", version=lethe.__version__)
-    place = Place(str(tmp_path), process.owner(process.os.getpid()), "127.0.0.1")
-    with pytest.raises(lethe.LetheError, match=r"^the executor at 127\.0\.0\.1:\d+ cannot reach .* 127\.0\.0\.1:1"):
+    place = Place(str(tmp_path), process.owner(os.getpid()), "127.0.0.1")
+    with pytest.raises(
+        lethe.LetheError, match=r"^the executor at 127\.0\.0\.1:\d+ cannot reach .* 127\.0\.0\.1:1"
+    ):
         ensure_executor(request, place)
 
 

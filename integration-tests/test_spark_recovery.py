@@ -28,9 +28,8 @@ def during(act: Callable[[set[int]], None], run: Callable[[], lethe.Result]) -> 
 
     def watch() -> None:
         try:
-            found = lambda: {p for p in lethe_processes() if executable(p) == "lethe-trainer"} - before  # noqa: E731
-            assert wait_for(lambda: len(found()) >= 2, 60), "no trainers came"
-            act(found())
+            assert wait_for(lambda: len(training_now(before)) >= 2, 60), "no two trainers came to train"
+            act(training_now(before))
         except BaseException as error:
             failures.append(error)
 
@@ -41,6 +40,20 @@ def during(act: Callable[[set[int]], None], run: Callable[[], lethe.Result]) -> 
     if failures:
         raise failures[0]
     return result
+
+
+def training_now(before: set[int]) -> set[int]:
+    """New trainers that have computed for a while: they are past their start."""
+    new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
+    return {pid for pid in new if cpu_seconds(pid) > 0.3}
+
+
+def cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def executors() -> set[int]:
@@ -65,8 +78,8 @@ def test_a_killed_trainer_costs_one_attempt(dataset: lethe.Dataset) -> None:
 def test_a_killed_executor_is_replaced_and_finds_its_partitions(dataset: lethe.Dataset) -> None:
     killed: list[int] = []
 
-    def kill(_: set[int]) -> None:
-        killed.extend(executors())
+    def kill(trainers: set[int]) -> None:
+        killed.extend({parent(pid) for pid in trainers})
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 
@@ -110,6 +123,10 @@ def test_secrets_and_addresses_are_kept(dataset: lethe.Dataset) -> None:
     settings = dict(dataset.source.frame.sparkSession.sparkContext.getConf().getAll())
     token = next(iter(_APPLICATIONS.values())).token
     assert token not in str(settings)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def safe(pid: str) -> str:

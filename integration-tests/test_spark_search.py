@@ -8,7 +8,7 @@ from typing import Any
 import lethe
 import pyarrow as pa
 import pytest
-from conftest import lethe_processes, wait_for
+from conftest import lethe_processes, of_this_run, wait_for
 from pyspark.sql import functions as F
 from searches import accuracy, search, training
 
@@ -34,9 +34,8 @@ def test_a_search_runs_on_two_slots(frame: Any) -> None:
 
 
 def test_an_empty_partition_is_a_partition(frame: Any) -> None:
-    one = frame.coalesce(1)
-    with_empty = one.union(one.filter("digit < 0")).union(one.filter("digit > 100"))
-    assert with_empty.rdd.getNumPartitions() == 3
+    with_empty = frame.repartition(4, F.lit(1))
+    assert sorted(with_empty.rdd.glom().map(len).collect()) == [0, 0, 0, 1797]
     dataset = dataset_of(with_empty)
     result = lethe.lagom(training(epochs=1), dataset, search(2), quiet=True)
     assert len(result.trials) == 2
@@ -63,14 +62,14 @@ def test_an_exception_in_the_user_s_plan_is_one_line_first(frame: Any) -> None:
 
 
 def slots_of_this_process() -> list[int]:
-    """Python workers that hold a slot: they wait in a stream of Flight, below this process's JVM."""
+    """Python workers of this run that hold a slot: they wait in a stream of Flight."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read()
             with open(f"/proc/{pid}/maps", "rb") as file:
-                holds = b"pyspark.daemon" in command and b"_flight" in file.read()
+                holds = b"pyspark.daemon" in command and b"_flight" in file.read() and of_this_run(int(pid))
         except OSError:
             continue
         if holds:

@@ -40,7 +40,12 @@ def test_the_trainer_finds_libtorch_wherever_the_environment_is(tmp_path: Path) 
 def starts(trainer: Path) -> None:
     """The loader finds all libraries: what fails is the configuration that it did not get."""
     done = subprocess.run(
-        [str(trainer)], input="", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False
+        [str(trainer)],
+        input="",
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "shared libraries" not in done.stderr
     assert "configuration" in done.stderr, done.stderr

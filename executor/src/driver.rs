@@ -16,6 +16,9 @@ use crate::store::{Store, announcement};
 const GONE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How long the driver may take to answer a registration.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// The answer to a registration, which ends with the driver.
 type Tie = Box<dyn Stream<Item = Result<Registered>> + Send + Unpin>;
 
@@ -33,13 +36,10 @@ impl Driver {
     /// # Errors
     /// If the driver cannot be reached within three seconds; the error names both addresses.
     pub async fn connect(driver: String, token: Token, executor: String, address: String) -> Result<Self> {
-        let client = client::connect(&driver, &token).await.map_err(|error| {
-            Error::Unreachable(format!(
-                "the executor at {address} cannot reach the Lethe driver at {driver}: open that port to the \
-                 executors, or set driver_host and driver_port in lethe.Settings ({error})"
-            ))
-        })?;
-        Ok(Self { client, token, executor, address, driver })
+        match client::connect(&driver, &token).await {
+            Ok(client) => Ok(Self { client, token, executor, address, driver }),
+            Err(error) => Err(unreachable(&address, &driver, &error.to_string())),
+        }
     }
 
     pub fn executor(&self) -> &str {
@@ -63,7 +63,10 @@ impl Driver {
     /// # Errors
     /// If the driver refuses, as one of another protocol does.
     pub async fn register(&self, store: std::sync::Arc<Store>, gone: CancellationToken) -> Result<()> {
-        let mut tie = self.hello().await?;
+        let hello = tokio::time::timeout(ANSWER, self.hello()).await;
+        let mut tie = hello.map_err(|_| {
+            self.unreachable(&format!("it takes connections and has not answered for {} s", ANSWER.as_secs()))
+        })??;
         self.announce(&store).await?;
         let this = self.clone();
         tokio::spawn(async move {
@@ -78,6 +81,10 @@ impl Driver {
             gone.cancel();
         });
         Ok(())
+    }
+
+    fn unreachable(&self, reason: &str) -> Error {
+        unreachable(&self.address, &self.driver, reason)
     }
 
     async fn hello(&self) -> Result<Tie> {
@@ -138,4 +145,11 @@ impl Driver {
         let request = LocateDataset { dataset: dataset.into() };
         client::call(&mut self.client(), action::LOCATE, &request).await
     }
+}
+
+fn unreachable(executor: &str, driver: &str, reason: &str) -> Error {
+    Error::Unreachable(format!(
+        "the executor at {executor} cannot reach the Lethe driver at {driver}: open that port to the executors, or \
+         set driver_host and driver_port in lethe.Settings ({reason})"
+    ))
 }

@@ -1,5 +1,7 @@
 //! A service behind the token and the limits, over real connections.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may
+
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_flight::server::{Outgoing, Service, answer, serve};

@@ -1,5 +1,7 @@
 //! The examples of `docs/protocol.md` are messages of this protocol, exactly.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may
+
 use std::collections::BTreeSet;
 
 use lethe_flight::message::{dataset::*, experiment::*, slot::*, training::*, worker::*};

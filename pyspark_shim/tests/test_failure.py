@@ -1,7 +1,6 @@
 """What Spark said, in one line."""
 
 import pytest
-
 from lethe.session.failure import crashed, meaning
 
 PYTHON = """

@@ -4,9 +4,8 @@ import os
 import signal
 import threading
 
-import pytest
-
 import lethe
+import pytest
 from lethe.experiment.interrupt import terminable
 
 

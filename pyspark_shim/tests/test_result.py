@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-import pytest
-
 import lethe
+import pytest
 from lethe.result.result import Result
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 import lethe
+import pytest
 from lethe.supervised import OVERRIDES, check_search
 
 

@@ -33,6 +33,10 @@ pub use settings::Settings;
 use crate::stopping::StoppingRule;
 use state::{Course, State};
 
+/// Trials that are kept ready beyond one for each slot. A module is generated one after another in the user's
+/// process, in some 20 ms; where trials are stopped sooner than that, slots live on what is ready.
+const AHEAD: u32 = 8;
+
 /// One experiment: a source of trials, and the slots that run them.
 pub struct Experiment {
     settings: Settings,
@@ -82,7 +86,7 @@ impl Experiment {
             self.assign(slot, trial.1, out);
         }
         let present = u32::try_from(self.state.slots.len()).unwrap_or(u32::MAX);
-        let wanted = self.settings.slots.max(present).saturating_add(1);
+        let wanted = self.settings.slots.max(present).saturating_add(AHEAD);
         while self.state.counts.ahead < wanted && self.asked() < self.settings.trials {
             self.suggest(out);
         }

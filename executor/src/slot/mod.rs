@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 pub use worker::Workers;
 
 use crate::driver::Driver;
-use crate::memory::{self, Limit};
+use crate::memory::Limit;
 use crate::program::Programs;
 use crate::store::Store;
 use crate::view::Views;
@@ -61,7 +61,7 @@ impl Host {
     /// Opens a slot. It lives as long as the stream is read, and no longer.
     ///
     /// # Errors
-    /// If the caller's protocol is another, or one more worker does not fit into memory.
+    /// If the caller's protocol is another.
     pub fn open(self: &Arc<Self>, slot: OpenSlot) -> Result<impl Stream<Item = SlotEvent> + Send + use<>> {
         if slot.protocol != PROTOCOL {
             return Err(Error::Precondition(format!(
@@ -72,24 +72,21 @@ impl Host {
         }
         wire::check_name("an experiment", &slot.experiment)?;
         let counted = Counted::new(self.clone());
-        if let Some(limit) = &self.options.memory {
-            memory::check(limit, self.options.jvm_bytes, counted.number)?;
-        }
         // A slot says at most three things; the channel never fills.
         let (events, mut said) = mpsc::channel(4);
         let gone = self.end.child_token();
         let host = self.clone();
         let lost = gone.clone();
         self.tasks.spawn(async move {
-            let _counted = counted;
             let number = slot.slot;
-            let last = match run::run(&host, slot, &events, lost).await {
+            let last = match run::run(&host, slot, counted.number, &events, lost).await {
                 Ok(()) => SlotEvent::Released,
                 Err(error) => {
                     tracing::error!(slot = number, %error, "the slot failed");
                     SlotEvent::Failed { error: error.to_string() }
                 }
             };
+            drop(counted);
             _ = events.send(last).await;
         });
         let guard = gone.drop_guard();
@@ -100,7 +97,7 @@ impl Host {
     }
 }
 
-/// Counts a slot while it is open.
+/// Counts a slot while it is open. `number` is how many were open with it.
 struct Counted {
     host: Arc<Host>,
     number: u32,

@@ -13,17 +13,19 @@ use tokio_util::sync::CancellationToken;
 use super::Host;
 use super::attempt::Attempt;
 use super::worker::Worker;
+use crate::memory;
 
 /// Workers that may die one after another without ending an attempt, before the slot gives up.
 const DEATHS: u32 = 5;
 
-/// Runs a slot to its release.
+/// Runs a slot to its release. `open_slots` counts those that are open here, this one included.
 ///
 /// # Errors
 /// What keeps the slot from working. The driver has been told.
 pub async fn run(
     host: &Host,
     open: OpenSlot,
+    open_slots: u32,
     events: &mpsc::Sender<SlotEvent>,
     gone: CancellationToken,
 ) -> Result<()> {
@@ -44,6 +46,12 @@ pub async fn run(
         Some(Err(error)) => return Err(error),
         None => return Err(driver_gone()),
     };
+    if let Some(limit) = &host.options.memory
+        && let Err(error) = memory::check(limit, host.options.jvm_bytes, open_slots)
+    {
+        // Fatal: with fewer slots than were asked for, the search would crawl and nobody would know why.
+        return fail(&driver, error, true).await;
+    }
     let view = match &data {
         None => None,
         Some(data) => match or_gone(&gone, host.views.get(&host.store, &host.driver, data)).await {

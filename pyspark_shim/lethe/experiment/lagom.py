@@ -11,7 +11,7 @@ from lethe.dataset.columns import check_label
 from lethe.dataset.dataset import Dataset
 from lethe.errors import ConfigError, DataError
 from lethe.experiment.interrupt import terminable
-from lethe.experiment.plan import new_folder, plan
+from lethe.experiment.plan import new_folder, plan, remove_empty
 from lethe.experiment.runner import Runner
 from lethe.experiment.slots import count, slots_of
 from lethe.progress import ProgressLine
@@ -133,9 +133,7 @@ def _run(
         progress = ProgressLine(folder.name, search.trials, search.metric, quiet)
         found = Runner(owner, message, slots_of(owner, folder.name, number), preparer, progress).run()
     finally:
-        # An experiment that never began leaves no folder.
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        remove_empty(folder)
     result = _result(owner, search, folder, found, preparer)
     if not quiet:
         print(result.summary())

@@ -53,6 +53,15 @@ def new_folder(name: str | None, directory: str | None) -> Path:
     return folder
 
 
+def remove_empty(folder: Path) -> None:
+    """An experiment that never began leaves no folder: removes it, unless there is a file in it."""
+    for inner in sorted(folder.rglob("*"), reverse=True):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def plan(
     train: Supervised | Registered, dataset: Dataset | None, search: Search, folder: Path, slots: int
 ) -> dict[str, Any]:
