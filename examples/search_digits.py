@@ -10,11 +10,12 @@ Every training step runs in Rust; the model is an ordinary `nn.Module`.
 import argparse
 import importlib.util
 
-import lethe
 import pyarrow as pa
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+
+import lethe
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--no-spark", action="store_true", help="run on the local executor")

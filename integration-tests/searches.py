@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import lethe
 import torch
 from torch import nn
+
+import lethe
 
 
 def mlp(hparams: dict[str, Any], inputs: int) -> nn.Module:

@@ -9,7 +9,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import lethe
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,6 +16,8 @@ import torch
 from conftest import lethe_processes, wait_for
 from searches import accuracy, mlp, search, training
 from torch import nn
+
+import lethe
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 

@@ -5,12 +5,13 @@ import signal
 import threading
 from typing import Any
 
-import lethe
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, of_this_run, wait_for
 from pyspark.sql import functions as F
 from searches import accuracy, search, training
+
+import lethe
 
 
 @pytest.fixture

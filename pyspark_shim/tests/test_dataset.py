@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
-import lethe
 import pyarrow as pa
 import pytest
+
+import lethe
 from lethe.dataset.columns import check_label, label_kind, width
 from lethe.dataset.source import ArrowSource
 from lethe.experiment.plan import check_name

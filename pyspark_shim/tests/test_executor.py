@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lethe import process
 from lethe.errors import InstallError, ProcessError
 from lethe.task import executor

@@ -1,6 +1,7 @@
 """What Spark said, in one line."""
 
 import pytest
+
 from lethe.session.failure import crashed, meaning
 
 PYTHON = """

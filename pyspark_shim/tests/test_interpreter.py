@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+
 from lethe.errors import InstallError
 from lethe.session import interpreter
 from lethe.session.base import Session

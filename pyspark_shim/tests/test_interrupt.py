@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 
-import lethe
 import pytest
+
+import lethe
 from lethe.experiment.interrupt import terminable
 
 

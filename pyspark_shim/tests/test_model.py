@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch import nn
+
 from lethe.errors import ModelError
 from lethe.model import weights
 from lethe.model.generator import Generator
 from lethe.model.program import Programs, canonical, save_without_weights
 from lethe.model.script import script
-from torch import nn
 
 
 def mlp(hparams: dict[str, Any], inputs: int) -> nn.Module:

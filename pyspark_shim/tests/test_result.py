@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-import lethe
 import pytest
+
+import lethe
 from lethe.result.result import Result
 
 

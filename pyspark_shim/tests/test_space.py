@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import lethe
 import numpy as np
 import pytest
+
+import lethe
 
 
 def test_a_space_reads_as_it_was_written() -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import lethe
 import pytest
+
+import lethe
 from lethe.supervised import OVERRIDES, check_search
 
 

@@ -1,7 +1,9 @@
 //! One slot, from the moment that its task opens it until it is released or lost.
 
+use std::time::Duration;
+
 use lethe_flight::client;
-use lethe_flight::exchange::Sender;
+use lethe_flight::exchange::{Receiver, Sender};
 use lethe_flight::message::dataset::View;
 use lethe_flight::message::slot::{FromSlot, OpenSlot, SlotEvent, ToSlot};
 use lethe_flight::message::training::{Outcome, Timing, TrialSpec};
@@ -17,6 +19,21 @@ use crate::memory;
 
 /// Workers that may die one after another without ending an attempt, before the slot gives up.
 const DEATHS: u32 = 5;
+
+/// How long the driver has to take a slot's last word.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Why a slot cannot go on. If `fatal`, no other slot could either.
+struct Failure {
+    error: Error,
+    fatal: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, fatal: false }
+    }
+}
 
 /// Runs a slot to its release. `open_slots` counts those that are open here, this one included.
 ///
@@ -38,75 +55,24 @@ pub async fn run(
     };
     let (driver, mut from_driver) =
         client::exchange::<FromSlot, ToSlot>(&mut host.driver.client(), &join).await?;
-    let data = match from_driver.next().await {
-        Some(Ok(ToSlot::Joined { data })) => data,
-        // The experiment was over before the slot came.
-        Some(Ok(ToSlot::Release)) => return Ok(()),
-        Some(Ok(other)) => return Err(Error::Invalid(format!("the driver answered join with {other:?}"))),
-        Some(Err(error)) => return Err(error),
-        None => return Err(driver_gone()),
-    };
-    if let Some(limit) = &host.options.memory
-        && let Err(error) = memory::check(limit, host.options.jvm_bytes, open_slots)
-    {
-        // Fatal: with fewer slots than were asked for, the search would crawl and nobody would know why.
-        return fail(&driver, error, true).await;
-    }
-    let view = match &data {
-        None => None,
-        Some(data) => match or_gone(&gone, host.views.get(&host.store, &host.driver, data)).await {
-            Ok(view) => Some(view),
-            Err(error) => return fail(&driver, error, true).await,
-        },
-    };
-    let mut slot =
-        Slot { host, open: &open, driver: driver.clone(), view, current: None, started: 0, deaths: 0 };
-    let mut worker = match or_gone(&gone, slot.start_worker()).await {
-        Ok(worker) => worker,
-        Err(error) => return fail(&driver, error, false).await,
-    };
-    slot.ready(&worker).await?;
-    _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
-    loop {
-        tokio::select! {
-            () = gone.cancelled() => return Err(task_gone()),
-            message = from_driver.next() => match message {
-                Some(Ok(ToSlot::Assign { spec })) => slot.assign(&worker, *spec).await?,
-                Some(Ok(ToSlot::Decision { trial, attempt, stop })) => {
-                    _ = worker.sender.send(&ToWorker::Decision { trial, attempt, stop }).await;
-                }
-                Some(Ok(ToSlot::Stop { trial, attempt })) => {
-                    _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
-                }
-                Some(Ok(ToSlot::Release)) => {
-                    worker.end().await;
-                    slot.clear().await;
-                    return Ok(());
-                }
-                Some(Ok(ToSlot::Joined { .. })) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Err(driver_gone()),
-            },
-            message = worker.receiver.next() => match message {
-                Some(Ok(message)) => slot.hear(message).await?,
-                Some(Err(_)) | None => {
-                    slot.lost(worker.post_mortem().await).await?;
-                    // The dead worker's memory and descriptors go before the next one starts.
-                    drop(worker);
-                    worker = match or_gone(&gone, slot.start_worker()).await {
-                        Ok(worker) => worker,
-                        Err(error) => return fail(&driver, error, false).await,
-                    };
-                    slot.ready(&worker).await?;
-                }
-            },
+    let slot = Slot { host, open, driver: driver.clone(), view: None, current: None, started: 0, deaths: 0 };
+    match slot.work(open_slots, &mut from_driver, events, &gone).await {
+        Ok(()) => Ok(()),
+        Err(Failure { error, fatal }) => {
+            let fatal = fatal && !error.is_disconnect();
+            _ = driver.send(&FromSlot::Failed { error: error.to_string(), fatal }).await;
+            drop(driver);
+            // Dropped now, the exchange would be reset with that message still in it.
+            let taken = async { while let Some(Ok(_)) = from_driver.next().await {} };
+            _ = tokio::time::timeout(LAST_WORD, taken).await;
+            Err(error)
         }
     }
 }
 
 struct Slot<'a> {
     host: &'a Host,
-    open: &'a OpenSlot,
+    open: OpenSlot,
     driver: Sender<FromSlot>,
     view: Option<View>,
     current: Option<Attempt>,
@@ -117,6 +83,71 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    async fn work(
+        mut self,
+        open_slots: u32,
+        from_driver: &mut Receiver<ToSlot>,
+        events: &mpsc::Sender<SlotEvent>,
+        gone: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let data = match from_driver.next().await {
+            Some(Ok(ToSlot::Joined { data })) => data,
+            // The experiment was over before the slot came.
+            Some(Ok(ToSlot::Release)) => return Ok(()),
+            Some(Ok(other)) => {
+                return Err(Error::Invalid(format!("the driver answered join with {other:?}")).into());
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(driver_gone().into()),
+        };
+        // Fatal: with fewer slots than were asked for, the search would crawl and nobody would know why.
+        self.check_memory(open_slots).map_err(|error| Failure { error, fatal: true })?;
+        if let Some(data) = &data {
+            let view = or_gone(gone, self.host.views.get(&self.host.store, &self.host.driver, data)).await;
+            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
+        }
+        let mut worker = or_gone(gone, self.start_worker()).await?;
+        self.ready(&worker).await?;
+        _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
+        loop {
+            tokio::select! {
+                () = gone.cancelled() => return Err(task_gone().into()),
+                message = from_driver.next() => match message {
+                    Some(Ok(ToSlot::Assign { spec })) => self.assign(&worker, *spec).await?,
+                    Some(Ok(ToSlot::Decision { trial, attempt, stop })) => {
+                        _ = worker.sender.send(&ToWorker::Decision { trial, attempt, stop }).await;
+                    }
+                    Some(Ok(ToSlot::Stop { trial, attempt })) => {
+                        _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
+                    }
+                    Some(Ok(ToSlot::Release)) => {
+                        worker.end().await;
+                        self.clear().await;
+                        return Ok(());
+                    }
+                    Some(Ok(ToSlot::Joined { .. })) => {}
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(driver_gone().into()),
+                },
+                message = worker.receiver.next() => match message {
+                    Some(Ok(message)) => self.hear(message).await?,
+                    Some(Err(_)) | None => {
+                        self.lost(worker.post_mortem().await).await?;
+                        // The dead worker's memory and descriptors go before the next one starts.
+                        drop(worker);
+                        worker = or_gone(gone, self.start_worker()).await?;
+                        self.ready(&worker).await?;
+                    }
+                },
+            }
+        }
+    }
+
+    fn check_memory(&self, open_slots: u32) -> Result<()> {
+        let options = &self.host.options;
+        options.memory.as_ref().map_or(Ok(()), |limit| memory::check(limit, options.jvm_bytes, open_slots))
+    }
+
     async fn start_worker(&mut self) -> Result<Worker> {
         self.started += 1;
         let key = format!("{}-slot-{}-{}-{}", self.open.experiment, self.open.slot, self.started, unique());
@@ -181,12 +212,7 @@ impl Slot<'_> {
         }
         self.clear().await;
         if self.deaths >= DEATHS {
-            return fail(
-                &self.driver,
-                Error::Precondition(format!("{DEATHS} workers died in a row: {error}")),
-                false,
-            )
-            .await;
+            return Err(Error::Precondition(format!("{DEATHS} workers died in a row: {error}")));
         }
         Ok(())
     }
@@ -196,13 +222,6 @@ impl Slot<'_> {
             current.clear().await;
         }
     }
-}
-
-/// Tells the driver and the task why the slot cannot work.
-async fn fail(driver: &Sender<FromSlot>, error: Error, fatal: bool) -> Result<()> {
-    let fatal = fatal && !error.is_disconnect();
-    _ = driver.send(&FromSlot::Failed { error: error.to_string(), fatal }).await;
-    Err(error)
 }
 
 async fn or_gone<T>(gone: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {

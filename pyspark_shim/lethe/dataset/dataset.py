@@ -152,15 +152,27 @@ class Part:
         """
         owner = self._dataset.application()
         found = self._dataset.stored(owner)
-        peer = owner.executor() if owner.session is None else Peer(found.address, owner.token)
+        ticket = {"type": "rows", "data": self._dataset.spec(None), "part": self._part}
+        failures = []
+        for peer in self._holders(owner, found):
+            try:
+                return peer.get(ticket)
+            except flight.FAILED as error:
+                failures.append(f"{peer.address}: {flight.reason(error)}")
+            finally:
+                peer.close()
+        raise DataError(f"the rows could not be read from any executor; run lagom again ({'; '.join(failures)})")
+
+    def _holders(self, owner: Application, found: Stored) -> list[Peer]:
+        """Executors that hold a part of the dataset now: the one that took it may have been replaced."""
+        if owner.session is None:
+            return [owner.executor()]
         try:
-            return peer.get({"type": "rows", "data": self._dataset.spec(None), "part": self._part})
+            located = owner.peer.call("dataset.locate", {"dataset": found.name})
         except flight.FAILED as error:
-            raise DataError(
-                f"the rows could not be read from {peer.address}: {flight.reason(error)}"
-            ) from None
-        finally:
-            peer.close()
+            raise DataError(f"the dataset could not be located: {flight.reason(error)}") from None
+        places = (place["address"] for part in located["partitions"] for place in part["locations"])
+        return [Peer(address, owner.token) for address in dict.fromkeys(places)]
 
     def to_numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
         """Features, float32 `[rows, inputs]`, and labels `[rows]`, int64 or float32 (None without a

@@ -1,16 +1,17 @@
 use super::*;
-use crate::experiment::trial_seed;
+use crate::experiment::{AHEAD, trial_seed};
 
 #[test]
-fn one_trial_more_than_slots_is_kept_ready() {
-    let mut bench = Bench::plain(10, 2);
+fn more_trials_than_slots_are_kept_ready() {
+    let ahead = AHEAD as usize;
+    let mut bench = Bench::plain(100, 2);
     let asked = |bench: &Bench| bench.actions.iter().filter(|a| matches!(a, Action::Suggest { .. })).count();
-    assert_eq!(asked(&bench), 3);
+    assert_eq!(asked(&bench), 2 + ahead);
     assert_eq!(assigned(&bench.slot(0, 0)), [(0, 0, 1)]);
-    assert_eq!(asked(&bench), 4);
+    assert_eq!(asked(&bench), 3 + ahead, "the trial handed out is replaced");
     bench.slot(1, 1);
     bench.slot(2, 2);
-    assert_eq!(asked(&bench), 7, "three slots are there, though two were expected");
+    assert_eq!(asked(&bench), 6 + ahead, "three slots are there, though two were expected");
 }
 
 #[test]
