@@ -27,7 +27,12 @@ class Figure:
 
 def compared(figure: str, value: float, unit: str, peer: str, versus: float, aim: str) -> Figure:
     return Figure(
-        figure, round(value, 4), unit, {peer: round(versus, 4)}, round(value / versus, 3) if versus else None, aim
+        figure,
+        round(value, 4),
+        unit,
+        {peer: round(versus, 4)},
+        round(value / versus, 3) if versus else None,
+        aim,
     )
 
 
@@ -38,7 +43,13 @@ def alone(figure: str, value: float, unit: str, aim: str) -> Figure:
 def table(figures: list[Figure]) -> str:
     rows = [("figure", "value", "unit", "versus", "ratio", "aim")]
     for f in figures:
-        versus = "" if f.versus is None else ", ".join(f"{name} {value:.4g}" for name, value in f.versus.items())
-        rows.append((f.figure, f"{f.value:.4g}", f.unit, versus, "" if f.ratio is None else f"{f.ratio:.2f}", f.aim))
+        versus = (
+            "" if f.versus is None else ", ".join(f"{name} {value:.4g}" for name, value in f.versus.items())
+        )
+        rows.append(
+            (f.figure, f"{f.value:.4g}", f.unit, versus, "" if f.ratio is None else f"{f.ratio:.2f}", f.aim)
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

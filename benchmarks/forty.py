@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import lethe
 import pyarrow as pa
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+import lethe
 from benchmarks import peer
 from benchmarks.figure import Figure, compared
 
@@ -36,7 +36,9 @@ def digits() -> lethe.Dataset:
 
 def measure() -> list[Figure]:
     dataset = digits()
-    train = lethe.Supervised(model=model, loss="cross_entropy", metrics=["accuracy"], epochs=EPOCHS, batch_size=BATCH)
+    train = lethe.Supervised(
+        model=model, loss="cross_entropy", metrics=["accuracy"], epochs=EPOCHS, batch_size=BATCH
+    )
     space = lethe.SearchSpace(lr=lethe.loguniform(1e-4, 1e-1))
     search = lethe.Search(space, trials=TRIALS, metric="accuracy", direction="max", seed=1)
     ours, theirs = [], []

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from statistics import median
 
-import lethe
 import numpy as np
 
+import lethe
 from benchmarks import peer
 from benchmarks.figure import Figure, alone, compared
 
@@ -30,13 +30,20 @@ def measure() -> list[Figure]:
     search = lethe.Search(space, trials=TRIALS, metric="x", direction="max", seed=1)
     for _ in range(ROUNDS):
         result = lethe.lagom(
-            lethe.Registered("lethe.sleep", epochs=REPORTS), None, search, spark=False, slots=SLOTS, quiet=True
+            lethe.Registered("lethe.sleep", epochs=REPORTS),
+            None,
+            search,
+            spark=False,
+            slots=SLOTS,
+            quiet=True,
         )
         finished = (result.trials["state"] == "finished").sum()
         if finished != TRIALS:
             raise RuntimeError(f"{finished} of {TRIALS} trials finished")
         ours.append(overhead_ms(result.wall_s))
-        idle.append(np.concatenate([np.asarray(times, dtype=float) for times in result.slots["idle_s"]]) * 1e3)
+        idle.append(
+            np.concatenate([np.asarray(times, dtype=float) for times in result.slots["idle_s"]]) * 1e3
+        )
         given = {"trials": TRIALS, "seconds": SECONDS, "reports": REPORTS, "slots": SLOTS}
         optuna.append(overhead_ms(peer.run("optuna_sleep.py", given)["wall_s"]))
     return [

@@ -47,6 +47,7 @@ def run(script: str, arguments: dict[str, Any]) -> Any:
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"the peer {script} failed:\n{done.stderr[-2000:]}")

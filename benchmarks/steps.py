@@ -12,13 +12,13 @@ from statistics import median
 
 import pyarrow as pa
 import torch
-from lethe.model import weights
-from lethe.model.program import save_without_weights
-from lethe.model.script import script
 
 from benchmarks import peer
 from benchmarks.figure import Figure, compared
 from benchmarks.forty import model
+from lethe.model import weights
+from lethe.model.program import save_without_weights
+from lethe.model.script import script
 
 ROWS, WIDTH, SECONDS, ROUNDS = 50_000, 64, 4.0, 3
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,10 @@ def prepare(folder: Path) -> dict[str, str]:
     """Program, weights, view and the peers' rows: the same numbers for all."""
     torch.manual_seed(1)
     module = model({}, WIDTH)
-    with pa.OSFile(str(folder / "weights.arrow"), "wb") as sink, pa.ipc.new_file(sink, weights.SCHEMA) as writer:
+    with (
+        pa.OSFile(str(folder / "weights.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, weights.SCHEMA) as writer,
+    ):
         for batch in weights.batches(weights.named(module)):
             writer.write_batch(batch)
     (folder / "program.pt").write_bytes(save_without_weights(script(module)))

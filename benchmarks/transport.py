@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-import lethe
 import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
-from lethe.application.registry import application
 
+import lethe
 from benchmarks import peer
 from benchmarks.figure import Figure, compared
+from lethe.application.registry import application
 
 ROWS, COLUMNS, BATCHES, ROUNDS = 65_536, 64, 24, 5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import CLASSIC, Program, environment, executable, spark_home
+from programs import CLASSIC, Program, cpu_seconds, environment, executable, spark_home
 
 CLUSTER = "local-cluster[2,1,1024]"
 
@@ -72,13 +72,14 @@ def test_a_killed_spark_executor_is_replaced(conf: dict[str, Any]) -> None:
     run = """
         threading.Thread(target=lambda: (wait_for(lambda: sum("trainer" in os.readlink(f"/proc/{p}/exe")
             for p in lethe_processes()) == 2, 60), say(ready=True))).start()
-        result = lethe.lagom(training(epochs=150), dataset, search(6), quiet=True)
+        result = lethe.lagom(training(epochs=400), dataset, search(6), quiet=True)
         say(states=list(result.trials["state"]), attempts=list(result.trials["attempts"]))
     """
     with Program(CLASSIC, run, **conf) as program:
         assert program.says() == {"ready": True}
-        owner = jvm_of(trainers()[0])
-        os.kill(owner, 9)
+        # Past their start: each of them trains.
+        assert wait_for(lambda: sum(cpu_seconds(pid) > 0.5 for pid in trainers()) == 2, 30)
+        os.kill(jvm_of(trainers()[0]), 9)
         said = program.says()
         assert said["states"] == ["finished"] * 6
         assert max(said["attempts"]) == 2

@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lethe
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from searches import search, training
+
+import lethe
 from lethe import process
 from lethe.application.registry import application
 from lethe.flight import FAILED, Peer, reason
-from searches import search, training
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lethe
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import command_line, environment, executable
+from programs import command_line, cpu_seconds, environment, executable
 from searches import search, training
+
+import lethe
 
 
 @pytest.fixture
@@ -46,14 +47,6 @@ def training_now(before: set[int]) -> set[int]:
     """New trainers that have computed for a while: they are past their start."""
     new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
     return {pid for pid in new if cpu_seconds(pid) > 0.3}
-
-
-def cpu_seconds(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def executors() -> set[int]:

@@ -5,8 +5,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import lethe
 import torch
+
+import lethe
 
 PACKAGE = Path(lethe.__file__).parent
 BINARIES = ("lethe-driver", "lethe-executor", "lethe-trainer")

@@ -1,4 +1,5 @@
-"""pyarrow's own Flight server: keeps what is put in memory, and gives it back. The peer of `doput`, `doget`."""
+"""pyarrow's own Flight server: keeps what is put in memory, and gives it back. The peer of `doput` and
+`doget`."""
 
 import json
 import sys

@@ -42,7 +42,9 @@ def main() -> None:
     slots, trials = given["slots"], list(enumerate(given["lr"]))
     barrier, best = context.Barrier(slots + 1), context.Value("d", 0.0)
     workers = [
-        context.Process(target=worker, args=(data, trials[i::slots], given["epochs"], given["batch"], barrier, best))
+        context.Process(
+            target=worker, args=(data, trials[i::slots], given["epochs"], given["batch"], barrier, best)
+        )
         for i in range(slots)
     ]
     for process in workers:

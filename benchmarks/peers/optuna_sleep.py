@@ -26,7 +26,9 @@ def objective(trial: optuna.Trial, seconds: float, reports: int) -> float:
     return x
 
 
-def worker(path: str, trials: int, seconds: float, reports: int, seed: int, barrier: "multiprocessing.Barrier") -> None:
+def worker(
+    path: str, trials: int, seconds: float, reports: int, seed: int, barrier: "multiprocessing.Barrier"
+) -> None:
     study = optuna.load_study(
         study_name=STUDY,
         storage=JournalStorage(JournalFileBackend(path)),
@@ -46,7 +48,9 @@ def main() -> None:
         barrier = multiprocessing.Barrier(slots + 1)
         each = given["trials"] // slots
         arguments = (path, each, given["seconds"], given["reports"])
-        workers = [multiprocessing.Process(target=worker, args=(*arguments, seed, barrier)) for seed in range(slots)]
+        workers = [
+            multiprocessing.Process(target=worker, args=(*arguments, seed, barrier)) for seed in range(slots)
+        ]
         for process in workers:
             process.start()
         barrier.wait()

@@ -13,7 +13,11 @@ def main() -> None:
     torch.manual_seed(1)
     data = torch.load(given["data"], weights_only=True)
     loop = {"dataloader": dataloader_steps, "tuned": tuned_steps}[given["loop"]]
-    print(json.dumps({"steps_per_s": rate(loop(data["x"], data["y"], given["batch"], 1e-3, mlp()), given["seconds"])}))
+    print(
+        json.dumps(
+            {"steps_per_s": rate(loop(data["x"], data["y"], given["batch"], 1e-3, mlp()), given["seconds"])}
+        )
+    )
 
 
 if __name__ == "__main__":

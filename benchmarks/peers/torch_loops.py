@@ -14,7 +14,9 @@ def mlp(inputs: int = 64) -> nn.Sequential:
     )
 
 
-def dataloader_steps(x: torch.Tensor, y: torch.Tensor, batch: int, lr: float, model: nn.Module) -> Iterator[None]:
+def dataloader_steps(
+    x: torch.Tensor, y: torch.Tensor, batch: int, lr: float, model: nn.Module
+) -> Iterator[None]:
     """One training step for each `next`, for ever."""
     loader = DataLoader(TensorDataset(x, y), batch_size=batch, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)

@@ -161,7 +161,9 @@ class Part:
                 failures.append(f"{peer.address}: {flight.reason(error)}")
             finally:
                 peer.close()
-        raise DataError(f"the rows could not be read from any executor; run lagom again ({'; '.join(failures)})")
+        raise DataError(
+            f"the rows could not be read from any executor; run lagom again ({'; '.join(failures)})"
+        )
 
     def _holders(self, owner: Application, found: Stored) -> list[Peer]:
         """Executors that hold a part of the dataset now: the one that took it may have been replaced."""
