@@ -34,7 +34,7 @@ SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/pyproject.
 .PHONY: demo test lint bench setup
 
 demo: $(WHEEL)
-	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false pyspark-shell" \
+	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell" \
 		$(BIN)/python examples/search_digits.py
 
 test: lint $(WHEEL)

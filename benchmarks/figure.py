@@ -22,7 +22,7 @@ class Figure:
     aim: str
 
     def line(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), ensure_ascii=False)
 
 
 def compared(figure: str, value: float, unit: str, peer: str, versus: float, aim: str) -> Figure:
