@@ -11,6 +11,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from conftest import lethe_processes
+
 PRELUDE = """
     import json, os, sys, threading, time
     sys.path.insert(0, {here!r})
@@ -108,10 +110,25 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
 
 
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the third (the state) on."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def parent(pid: int) -> int:
+    return int(stat(pid)[1])
+
+
 def cpu_seconds(pid: int) -> float:
     """What a process has computed so far; 0 if it has gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = stat(pid)
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def training_now(before: set[int]) -> set[int]:
+    """Trainers that came after `before` and have computed for a while: they are past their start."""
+    new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
+    return {pid for pid in new if cpu_seconds(pid) > 0.5}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import CLASSIC, Program, cpu_seconds, environment, executable, spark_home
+from programs import CLASSIC, Program, cpu_seconds, environment, executable, parent, spark_home
 
 CLUSTER = "local-cluster[2,1,1024]"
 
@@ -79,7 +79,9 @@ def test_a_killed_spark_executor_is_replaced(conf: dict[str, Any]) -> None:
         assert program.says() == {"ready": True}
         # Past their start: each of them trains.
         assert wait_for(lambda: sum(cpu_seconds(pid) > 0.5 for pid in trainers()) == 2, 30)
+        orphan = parent(trainers()[0])
         os.kill(jvm_of(trainers()[0]), 9)
+        assert wait_for(lambda: executable(orphan) != "lethe-executor", 5), "it outlived its Spark executor"
         said = program.says()
         assert said["states"] == ["finished"] * 6
         assert max(said["attempts"]) == 2

@@ -9,29 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
+from programs import parent, training_now
 from searches import search, training
 
 import lethe
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
-
-
-def stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the third (the state) on."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-
-
-def training_now(before: set[int]) -> set[int]:
-    """New trainers that have computed for a second: they are past their start."""
-    found = set()
-    for pid in lethe_processes() - before:
-        try:
-            ticks = int(stat(pid)[11]) + int(stat(pid)[12])
-            if os.readlink(f"/proc/{pid}/exe").endswith("lethe-trainer") and ticks > os.sysconf("SC_CLK_TCK"):
-                found.add(pid)
-        except OSError:
-            continue
-    return found
 
 
 def killing(whom: str, run: Callable[[], lethe.Result]) -> tuple[lethe.Result, list[int]]:
@@ -41,7 +24,7 @@ def killing(whom: str, run: Callable[[], lethe.Result]) -> tuple[lethe.Result, l
     def kill() -> None:
         wait_for(lambda: over.is_set() or len(training_now(before)) >= 2, 60)
         for trainer in sorted(training_now(before))[:1]:
-            killed.append(trainer if whom == "trainer" else int(stat(trainer)[1]))
+            killed.append(trainer if whom == "trainer" else parent(trainer))
             os.kill(killed[0], signal.SIGKILL)
 
     thread = threading.Thread(target=kill)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import command_line, cpu_seconds, environment, executable
+from programs import command_line, environment, executable, parent, training_now
 from searches import search, training
 
 import lethe
@@ -41,12 +41,6 @@ def during(act: Callable[[set[int]], None], run: Callable[[], lethe.Result]) -> 
     if failures:
         raise failures[0]
     return result
-
-
-def training_now(before: set[int]) -> set[int]:
-    """New trainers that have computed for a while: they are past their start."""
-    new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
-    return {pid for pid in new if cpu_seconds(pid) > 0.3}
 
 
 def executors() -> set[int]:
@@ -116,10 +110,6 @@ def test_secrets_and_addresses_are_kept(dataset: lethe.Dataset) -> None:
     settings = dict(dataset.source.frame.sparkSession.sparkContext.getConf().getAll())
     token = next(iter(_APPLICATIONS.values())).token
     assert token not in str(settings)
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def safe(pid: str) -> str:

@@ -99,12 +99,12 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
 
 /// Blocks.
 fn open(directory: &Path) -> Result<(Store, Views, Programs)> {
-    // What lies here of workers that are gone is of no use.
-    for folder in ["weights", "logs"] {
-        let folder = directory.join(folder);
-        if folder.exists() && folder.ends_with("weights") {
-            std::fs::remove_dir_all(&folder).map_err(|e| Error::file(&folder, e))?;
-        }
+    // Weights of attempts that died with an earlier executor here are of no use; its logs are.
+    let (weights, logs) = (directory.join("weights"), directory.join("logs"));
+    if weights.exists() {
+        std::fs::remove_dir_all(&weights).map_err(|e| Error::file(&weights, e))?;
+    }
+    for folder in [weights, logs] {
         std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, e))?;
     }
     Ok((

@@ -57,14 +57,17 @@ class Application:
         )
         self.folder = Path(tempfile.mkdtemp(prefix="lethe-"))
         try:
+            listens = resolved(bind or host)
             self.driver = DriverProcess(
-                self.token, resolved(bind or host), settings.driver_port, self.folder, settings.start_timeout
+                self.token, listens, settings.driver_port, self.folder, settings.start_timeout
             )
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
-        self.address = f"[{host}]:{self.driver.port}" if ":" in host else f"{host}:{self.driver.port}"
-        self.peer = Peer(self.address, self.token)
+        self.address = joined(host, self.driver.port)
+        # From here the driver is reached where it listens; the way that executors take may lead around.
+        here = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(listens, listens)
+        self.peer = Peer(joined(here, self.driver.port), self.token)
         self.request = Request(
             application=self.name,
             token=self.token,
@@ -126,6 +129,11 @@ def _check_interpreter(session: Session) -> None:
         raise
     except Exception as error:
         raise explain(error, session, "run Python") from None
+
+
+def joined(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def resolved(host: str) -> str:
