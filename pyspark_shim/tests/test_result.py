@@ -90,7 +90,7 @@ def test_the_summary_ranks_trials_and_says_where_time_went() -> None:
     lines = str(result([trial(number) for number in range(7)])).splitlines()
     assert lines[0] == "digits: 7 trials (7 finished) in 12.5 s"
     assert [line.split()[0] for line in lines[2:7]] == ["6", "5", "4", "3", "2"]
-    assert lines[-2] == "training took 80.0% of the time of 1 slots"
+    assert lines[-2] == "training took 80.0% of the time of 1 slot, loading models 14.0%, waiting 6.0%"
     assert lines[-1] == "best model: /x/best_model.pt"
 
 

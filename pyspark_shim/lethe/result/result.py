@@ -110,9 +110,13 @@ class Result:
             lines.append(self._table(ranked[:SHOWN]))
         elif failed := [trial["error"] for trial in self._message["trials"] if trial["error"]]:
             lines.append(f"no trial has a value; the first failed with: {failed[0].splitlines()[0]}")
-        share = self.training_share
-        if share is not None:
-            lines.append(f"training took {share:.1%} of the time of {len(self._message['slots'])} slots")
+        training, loading = self.training_share, tables.loading_share(self._message)
+        if training is not None and loading is not None:
+            slots = len(self._message["slots"])
+            lines.append(
+                f"training took {training:.1%} of the time of {slots} slot{'s' if slots > 1 else ''}, "
+                f"loading models {loading:.1%}, waiting {max(0.0, 1 - training - loading):.1%}"
+            )
         if self.best_model_path is not None:
             lines.append(f"best model: {self.best_model_path}")
         return "\n".join(lines)

@@ -75,6 +75,12 @@ def training_share(message: dict[str, Any]) -> float | None:
     return sum(slot["train_s"] for slot in message["slots"]) / held if held > 0 else None
 
 
+def loading_share(message: dict[str, Any]) -> float | None:
+    """The share of the slots' time between a trial's arrival and its first step; None if no slot was held."""
+    held = sum(slot["held_s"] for slot in message["slots"])
+    return sum(trial["timing"]["setup_s"] for trial in message["trials"]) / held if held > 0 else None
+
+
 def text(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
     """A table in plain text, the first row its heading; columns in `left` are set left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
