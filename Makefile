@@ -28,7 +28,7 @@ SELECTION := --release --workspace
 # Spark's tasks take `python3` of PATH otherwise.
 PYTHON_ENV := PYSPARK_PYTHON=$(BIN)/python PYSPARK_DRIVER_PYTHON=$(BIN)/python
 
-SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/pyproject.toml pyspark_shim/hatch_build.py \
+SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/build.rs pyspark_shim/pyproject.toml pyspark_shim/hatch_build.py \
 	$(shell find flight driver executor pyspark_shim/src pyspark_shim/lethe -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
 
 .PHONY: demo test lint bench setup

@@ -69,8 +69,8 @@ pub fn check(limit: &Limit, jvm_bytes: u64, slots: u32) -> Result<()> {
     )))
 }
 
-/// The heap that a JVM may take: the last `-Xmx` of its command line, else what it takes now. 0 for
-/// another kind of process: it is the user's own.
+/// The heap that a JVM may take: the last `-Xmx` of its command line; 0 where there is none, and for another
+/// kind of process, the user's own.
 pub fn jvm_bytes(pid: u32) -> u64 {
     let Ok(command) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return 0 };
     let arguments: Vec<_> = command.split(|&b| b == 0).map(String::from_utf8_lossy).collect();

@@ -14,6 +14,7 @@ use lethe_flight::server::{Outgoing, Service, answers, serve};
 use lethe_flight::wire::{Put, Ticket, action};
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
@@ -40,12 +41,13 @@ impl Service for Peer {
     }
 }
 
-/// A registered executor's store folder, and what is cancelled when its driver has gone.
-async fn register(protocol: u32, end: CancellationToken) -> Result<(tempfile::TempDir, CancellationToken)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+/// A registered executor's store folder, and what is cancelled when its driver has gone. The driver has a
+/// runtime of its own, whose end cuts its connections as the end of a process does.
+async fn register(runtime: &Runtime, protocol: u32) -> Result<(tempfile::TempDir, CancellationToken)> {
     let token = Token::new(&"t".repeat(40)).unwrap();
-    tokio::spawn(serve(Peer { protocol }, listener, token.clone(), end.cancelled_owned()));
+    let listener = runtime.spawn(TcpListener::bind("127.0.0.1:0")).await.unwrap().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    runtime.spawn(serve(Peer { protocol }, listener, token.clone(), std::future::pending()));
     let driver = Driver::connect(address, token, "e".into(), "127.0.0.1:1".into()).await?;
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(folder.path().into()).unwrap());
@@ -56,7 +58,9 @@ async fn register(protocol: u32, end: CancellationToken) -> Result<(tempfile::Te
 
 #[tokio::test]
 async fn a_driver_of_another_protocol_is_refused_with_both_named() {
-    let error = register(999, CancellationToken::new()).await.unwrap_err().to_string();
+    let runtime = Runtime::new().unwrap();
+    let error = register(&runtime, 999).await.unwrap_err().to_string();
+    runtime.shutdown_background();
     for part in ["999", "9.9.9", &format!("protocol {PROTOCOL}"), VERSION] {
         assert!(error.contains(part), "{error}");
     }
@@ -64,9 +68,9 @@ async fn a_driver_of_another_protocol_is_refused_with_both_named() {
 
 #[tokio::test]
 async fn a_driver_that_vanishes_is_noticed_within_five_seconds() {
-    let end = CancellationToken::new();
-    let (_folder, gone) = register(PROTOCOL, end.clone()).await.unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (_folder, gone) = register(&runtime, PROTOCOL).await.unwrap();
     assert!(!gone.is_cancelled());
-    end.cancel();
+    runtime.shutdown_background();
     tokio::time::timeout(Duration::from_secs(5), gone.cancelled()).await.unwrap();
 }

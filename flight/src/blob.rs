@@ -1,6 +1,6 @@
 //! Bytes in chunks: a program as record batches of one column, `data: large_binary`, in order.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -59,10 +59,9 @@ fn store(path: &Path, bytes: &[u8], hash: &str) -> Result<()> {
     if found != hash {
         return Err(Error::Invalid(format!("the program's SHA-256 is {found}, not {hash}: it is damaged")));
     }
-    let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
-    let mut file = std::fs::File::create(&unfinished).map_err(|e| Error::file(&unfinished, e))?;
-    file.write_all(bytes).map_err(|e| Error::file(&unfinished, e))?;
-    std::fs::rename(&unfinished, path).map_err(|e| Error::file(path, e))
+    let unfinished = ipc::Unfinished::beside(path);
+    std::fs::write(unfinished.path(), bytes).map_err(|e| Error::file(path, e))?;
+    unfinished.finish(path)
 }
 
 /// Streams the bytes of a file.

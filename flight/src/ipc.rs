@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -22,6 +23,34 @@ use crate::{Error, Result, limits};
 
 /// Batches in flight between the network and the disk.
 const QUEUE: usize = 4;
+
+/// A file that is being written: removed when this is dropped, unless it was renamed meanwhile. Also where the
+/// async task that awaits the writer is dropped, as the server does when a client vanishes.
+pub struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// A name beside `target` that no other writer uses.
+    pub fn beside(target: &Path) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(target.with_extension(format!("unfinished-{}-{n}", std::process::id())))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Puts the file in its place. Blocks, for a moment.
+    pub fn finish(self, target: &Path) -> Result<()> {
+        std::fs::rename(&self.0, target).map_err(|e| Error::file(target, e))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
@@ -62,11 +91,10 @@ pub async fn receive(mut batches: FlightRecordBatchStream, path: PathBuf, limit:
         .cloned()
         .ok_or_else(|| Error::Invalid("a put must begin with an Arrow schema".into()))?;
     let target = path.clone();
-    let writer = tokio::task::spawn_blocking(move || -> Result<(Received, PathBuf)> {
-        let unfinished = unfinished(&target);
-        let received = write(&unfinished, &schema, std::iter::from_fn(|| queue.blocking_recv()), limit)
-            .inspect_err(|_| _ = std::fs::remove_file(&unfinished))?;
-        Ok((received, unfinished))
+    let writer = tokio::task::spawn_blocking(move || -> Result<(Received, Unfinished)> {
+        let unfinished = Unfinished::beside(&target);
+        let batches = std::iter::from_fn(|| queue.blocking_recv());
+        Ok((write(unfinished.path(), &schema, batches, limit)?, unfinished))
     });
     let mut broken = None;
     let mut next = first.map(Ok);
@@ -88,20 +116,10 @@ pub async fn receive(mut batches: FlightRecordBatchStream, path: PathBuf, limit:
     drop(sender);
     let (received, unfinished) =
         writer.await.map_err(|e| Error::Invalid(format!("the writer ended: {e}")))??;
-    if let Some(error) = broken {
-        _ = tokio::fs::remove_file(&unfinished).await;
-        return Err(from_flight(error));
+    match broken {
+        Some(error) => Err(from_flight(error)),
+        None => unfinished.finish(&path).map(|()| received),
     }
-    tokio::fs::rename(&unfinished, &path).await.map_err(|e| Error::file(&path, e))?;
-    Ok(received)
-}
-
-/// A name beside the target that no other writer uses.
-fn unfinished(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_extension(format!("unfinished-{}-{n}", std::process::id()))
 }
 
 fn write(
@@ -137,10 +155,9 @@ pub fn write_file(
     batches: impl Iterator<Item = RecordBatch>,
     limit: u64,
 ) -> Result<Received> {
-    let unfinished = unfinished(path);
-    let received =
-        write(&unfinished, schema, batches, limit).inspect_err(|_| _ = std::fs::remove_file(&unfinished))?;
-    std::fs::rename(&unfinished, path).map_err(|e| Error::file(path, e))?;
+    let unfinished = Unfinished::beside(path);
+    let received = write(unfinished.path(), schema, batches, limit)?;
+    unfinished.finish(path)?;
     Ok(received)
 }
 

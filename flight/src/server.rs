@@ -54,7 +54,7 @@ pub fn answers<M: Serialize>(messages: impl Stream<Item = M> + Send + 'static) -
         .boxed()
 }
 
-/// Serves until `shutdown` is ready, then gives open calls no more time.
+/// Serves until `shutdown` is ready. Calls that are open then end with the runtime that they run on.
 ///
 /// # Errors
 /// If the listener fails.

@@ -10,7 +10,7 @@ pub struct Settings {
     pub seed: u64,
     /// Trials in all.
     pub trials: u32,
-    /// Slots that are expected; one trial more than slots is kept ready.
+    /// Slots that are expected; a few trials more than slots are kept ready.
     pub slots: u32,
     /// How often a trial that was lost with its slot or worker is run again.
     pub retries: u32,
@@ -24,8 +24,9 @@ impl Settings {
     pub fn epochs(&self, hparams: &Hparams) -> u32 {
         hparams
             .get("epochs")
-            .and_then(serde_json::Value::as_u64)
-            .and_then(|epochs| u32::try_from(epochs).ok())
+            .and_then(serde_json::Value::as_f64)
+            .filter(|epochs| epochs.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(epochs))
+            .map(|epochs| epochs as u32)
             .unwrap_or_else(|| self.function.epochs())
     }
 }

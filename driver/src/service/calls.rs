@@ -1,7 +1,7 @@
 //! The calls of Flight, dispatched to the parts.
 
 use arrow_flight::{FlightData, Result as ActionResult};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, LocateDataset, SealDataset};
 use lethe_flight::message::experiment::{Cancel, Created, ExperimentRef, Hello, Plan, Prepared};
 use lethe_flight::message::slot::RegisterExecutor;
@@ -10,6 +10,7 @@ use lethe_flight::wire::{Put, Ticket, action, parse};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, blob, ipc};
 use tonic::{Status, Streaming};
 
+use super::pages::pages;
 use super::{DriverService, feed, lock, slot};
 
 #[tonic::async_trait]
@@ -45,7 +46,7 @@ impl Service for DriverService {
             }
             action::RESULT => {
                 let experiment: ExperimentRef = parse(body)?;
-                answer(&experiments.get(&experiment.experiment)?.result().await?)
+                Ok(answers(stream::iter(pages(experiments.get(&experiment.experiment)?.result().await?))))
             }
             action::CREATE_DATASET => {
                 lock(&self.0.catalog).create(&parse::<CreateDataset>(body)?)?;

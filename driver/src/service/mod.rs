@@ -19,6 +19,7 @@ mod executors;
 mod feed;
 mod files;
 mod ledger;
+mod pages;
 mod registry;
 mod slot;
 

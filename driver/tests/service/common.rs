@@ -88,7 +88,16 @@ impl Driver {
     }
 
     pub async fn result(&self) -> ExperimentResult {
-        client::call(&mut self.client().await, action::RESULT, &experiment()).await.unwrap()
+        let mut client = self.client().await;
+        let mut parts =
+            client::call_stream::<_, ExperimentResult>(&mut client, action::RESULT, &experiment())
+                .await
+                .unwrap();
+        let mut result = parts.next().await.unwrap().unwrap();
+        while let Some(part) = parts.next().await {
+            result.trials.extend(part.unwrap().trials);
+        }
+        result
     }
 }
 

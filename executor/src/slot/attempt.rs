@@ -25,23 +25,21 @@ impl Attempt {
     pub async fn prepare(host: &Host, spec: TrialSpec, view: Option<View>) -> Result<(Self, Run)> {
         let name = format!("{}-{}-{}", spec.experiment, spec.trial, spec.attempt);
         let folder = host.options.directory.join("weights");
-        let (program, initial) = match &spec.program {
-            None => (None, None),
-            Some(program) => {
-                let initial = folder.join(format!("{name}.initial.arrow"));
-                let (program, ()) = tokio::try_join!(
-                    host.programs.get(&host.driver, program),
-                    fetch_initial(&host.driver, &spec.experiment, spec.trial, initial.clone())
-                )?;
-                (Some(program), Some(initial))
-            }
-        };
+        // First of all, so that its files go with it if one of them does not come.
         let attempt = Self {
             trial: spec.trial,
             attempt: spec.attempt,
             experiment: spec.experiment.clone(),
-            initial,
+            initial: spec.program.is_some().then(|| folder.join(format!("{name}.initial.arrow"))),
             weights: folder.join(format!("{name}.arrow")),
+        };
+        let program = match (&spec.program, &attempt.initial) {
+            (Some(program), Some(initial)) => {
+                let initial = fetch_initial(&host.driver, &spec.experiment, spec.trial, initial.clone());
+                let (program, ()) = tokio::try_join!(host.programs.get(&host.driver, program), initial)?;
+                Some(program)
+            }
+            _ => None,
         };
         let run = Run {
             program: program.map(|p| p.display().to_string()),
@@ -63,11 +61,13 @@ impl Attempt {
             Put::Weights { experiment: self.experiment.clone(), trial: self.trial, attempt: self.attempt };
         client::put_file(&mut host.driver.client(), &put, self.weights.clone()).await
     }
+}
 
-    /// Removes the attempt's files.
-    pub async fn clear(self) {
+/// However an attempt ends, its files go.
+impl Drop for Attempt {
+    fn drop(&mut self) {
         for file in self.initial.iter().chain([&self.weights]) {
-            _ = tokio::fs::remove_file(file).await;
+            _ = std::fs::remove_file(file);
         }
     }
 }

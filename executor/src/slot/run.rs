@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lethe_flight::client;
 use lethe_flight::exchange::{Receiver, Sender};
-use lethe_flight::message::dataset::View;
+use lethe_flight::message::dataset::{DataSpec, View};
 use lethe_flight::message::slot::{FromSlot, OpenSlot, SlotEvent, ToSlot};
 use lethe_flight::message::training::{Outcome, Timing, TrialSpec};
 use lethe_flight::message::worker::{FromWorker, ToWorker};
@@ -102,11 +102,15 @@ impl Slot<'_> {
         };
         // Fatal: with fewer slots than were asked for, the search would crawl and nobody would know why.
         self.check_memory(open_slots).map_err(|error| Failure { error, fatal: true })?;
-        if let Some(data) = &data {
-            let view = or_gone(gone, self.host.views.get(&self.host.store, &self.host.driver, data)).await;
-            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
-        }
-        let mut worker = or_gone(gone, self.start_worker()).await?;
+        let mut worker = tokio::select! {
+            prepared = self.prepare(data.as_ref(), gone) => prepared?,
+            // Before it is ready the driver has nothing for a slot but its release.
+            said = from_driver.next() => return match said {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(driver_gone().into()),
+            },
+        };
         self.ready(&worker).await?;
         _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
         loop {
@@ -122,7 +126,6 @@ impl Slot<'_> {
                     }
                     Some(Ok(ToSlot::Release)) => {
                         worker.end().await;
-                        self.clear().await;
                         return Ok(());
                     }
                     Some(Ok(ToSlot::Joined { .. })) => {}
@@ -143,6 +146,19 @@ impl Slot<'_> {
         }
     }
 
+    /// Builds the view and starts the worker.
+    async fn prepare(
+        &mut self,
+        data: Option<&DataSpec>,
+        gone: &CancellationToken,
+    ) -> Result<Worker, Failure> {
+        if let Some(data) = data {
+            let view = or_gone(gone, self.host.views.get(&self.host.store, &self.host.driver, data)).await;
+            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
+        }
+        Ok(or_gone(gone, self.start_worker()).await?)
+    }
+
     fn check_memory(&self, open_slots: u32) -> Result<()> {
         let options = &self.host.options;
         options.memory.as_ref().map_or(Ok(()), |limit| memory::check(limit, options.jvm_bytes, open_slots))
@@ -150,7 +166,8 @@ impl Slot<'_> {
 
     async fn start_worker(&mut self) -> Result<Worker> {
         self.started += 1;
-        let key = format!("{}-slot-{}-{}-{}", self.open.experiment, self.open.slot, self.started, unique());
+        let (slot, pid) = (self.open.slot, std::process::id());
+        let key = format!("{}-slot-{slot}-{}-{pid}-{}", self.open.experiment, self.started, unique());
         let host = self.host;
         Worker::start(&host.workers, &host.options, host.driver.address(), key, self.open.gpu.as_deref())
             .await
@@ -194,9 +211,7 @@ impl Slot<'_> {
                 {
                     outcome = Outcome::Lost { error: format!("the trial's weights did not arrive: {error}") };
                 }
-                self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await?;
-                current.clear().await;
-                Ok(())
+                self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await
             }
             FromWorker::Hello { .. } => Ok(()),
         }
@@ -206,21 +221,15 @@ impl Slot<'_> {
     async fn lost(&mut self, error: String) -> Result<()> {
         tracing::warn!(slot = self.open.slot, error, "a worker died");
         self.deaths += 1;
-        if let Some(Attempt { trial, attempt, .. }) = self.current {
+        if let Some(lost) = self.current.take() {
+            let (trial, attempt) = (lost.trial, lost.attempt);
             let outcome = Outcome::Lost { error: error.clone() };
             self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() }).await?;
         }
-        self.clear().await;
         if self.deaths >= DEATHS {
             return Err(Error::Precondition(format!("{DEATHS} workers died in a row: {error}")));
         }
         Ok(())
-    }
-
-    async fn clear(&mut self) {
-        if let Some(current) = self.current.take() {
-            current.clear().await;
-        }
     }
 }
 

@@ -75,6 +75,18 @@ impl Workers {
     }
 }
 
+/// Ends the waiting for a worker, also where its slot is dropped meanwhile.
+struct Forget<'a> {
+    workers: &'a Workers,
+    key: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.workers.forget(self.key);
+    }
+}
+
 /// A running worker. Dropped, it is killed.
 pub struct Worker {
     pub pid: u32,
@@ -110,19 +122,25 @@ impl Worker {
                     .is_some_and(|n| matches!(n, "PATH" | "HOME" | "TMPDIR" | "LANG" | "RUST_LOG" | "TZ"))
             }))
             .env("CUDA_VISIBLE_DEVICES", gpu.unwrap_or(""))
+            // The order of nvidia-smi, by which discovery scripts count.
+            .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             .env("OMP_NUM_THREADS", options.threads.to_string())
             .current_dir(&options.directory)
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
             .kill_on_drop(true);
-        if let Some(libtorch) = &options.libtorch {
-            command.env("LD_LIBRARY_PATH", libtorch);
+        // Inherited, because CUDA's driver may be found by it alone; libtorch's own rpath goes before it.
+        let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let libraries = options.libtorch.iter().cloned().chain(std::env::split_paths(&inherited));
+        if let Ok(libraries) = std::env::join_paths(libraries)
+            && !libraries.is_empty()
+        {
+            command.env("LD_LIBRARY_PATH", libraries);
         }
         let awaited = workers.expect(key.clone());
-        let started = Self::launch(command, options, address, &key, log, awaited).await;
-        workers.forget(&key);
-        started
+        let _forget = Forget { workers, key: &key };
+        Self::launch(command, options, address, &key, log, awaited).await
     }
 
     async fn launch(
@@ -144,7 +162,8 @@ impl Worker {
         };
         let mut line = wire::render(&config)?;
         line.push(b'\n');
-        stdin.write_all(&line).await.map_err(|e| Error::file("the worker's stdin", e))?;
+        // Fails where the worker is dead already: how it died is what to report, below.
+        _ = stdin.write_all(&line).await;
         let ended = tokio::select! {
             connected = awaited => match connected {
                 Ok(Connected { pid, device, sender, receiver }) => {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use lethe_flight::message::dataset::AnnouncePartition;
 use lethe_flight::{Error, Result, ipc, limits, wire};
@@ -75,25 +76,28 @@ impl Store {
             )));
         }
         if let Some(held) = self.get(dataset, partition) {
+            // Read to its end: a client that is answered while it writes takes that for a failure.
+            let mut frames = frames;
+            while frames.next().await.transpose()?.is_some() {}
             return Ok(held);
         }
         let folder = self.directory.join(dataset);
         tokio::fs::create_dir_all(&folder).await.map_err(|e| Error::file(&folder, e))?;
-        let arriving = folder.join(format!("{partition}-{}.arriving", unique()));
-        let received = ipc::receive(ipc::decode(frames), arriving.clone(), u64::MAX).await?;
-        let size = tokio::fs::metadata(&arriving).await.map_err(|e| Error::file(&arriving, e))?.len();
+        let arriving = ipc::Unfinished::beside(&folder.join(format!("{partition}.arriving")));
+        let received = ipc::receive(ipc::decode(frames), arriving.path().into(), u64::MAX).await?;
+        let size = tokio::fs::metadata(arriving.path()).await;
+        let bytes = size.map_err(|e| Error::file(arriving.path(), e))?.len();
         let path = folder.join(format!("{partition}-{}.arrow", received.rows));
-        self.keep(dataset, partition, &arriving, Held { path, rows: received.rows, bytes: size })
+        self.keep(dataset, partition, arriving, Held { path, rows: received.rows, bytes })
     }
 
     /// The one place where a partition becomes held: under the lock, so that the first complete put wins.
-    fn keep(&self, dataset: &str, partition: u32, arriving: &Path, held: Held) -> Result<Held> {
+    fn keep(&self, dataset: &str, partition: u32, arriving: ipc::Unfinished, held: Held) -> Result<Held> {
         let mut all = self.lock();
         if let Some(first) = all.get(&(dataset.to_owned(), partition)) {
-            _ = std::fs::remove_file(arriving);
             return Ok(first.clone());
         }
-        std::fs::rename(arriving, &held.path).map_err(|e| Error::file(&held.path, e))?;
+        arriving.finish(&held.path)?;
         all.insert((dataset.to_owned(), partition), held.clone());
         Ok(held)
     }
@@ -129,12 +133,6 @@ pub fn announcement(
     }
 }
 
-fn unique() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::file(folder, e))?;
     Ok(entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect())
@@ -152,7 +150,6 @@ mod tests {
     use super::*;
     use arrow::array::{Int32Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-    use futures::StreamExt;
     use std::sync::Arc;
 
     fn schema() -> SchemaRef {
@@ -173,6 +170,8 @@ mod tests {
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(a, b);
         assert_eq!(store.put("d", 0, frames(7)).await.unwrap(), a);
+        let broken = frames(7).chain(futures::stream::iter([Err(Status::cancelled("gone"))])).boxed();
+        assert!(store.put("d", 0, broken).await.is_err(), "a repeated put is read to its end");
         let again = Store::open(folder.path().into()).unwrap();
         assert_eq!(again.get("d", 0), Some(a));
         assert_eq!(std::fs::read_dir(folder.path().join("d")).unwrap().count(), 1);
@@ -187,6 +186,25 @@ mod tests {
         assert_eq!(store.get("d", 0), None);
         assert_eq!(std::fs::read_dir(folder.path().join("d")).unwrap().count(), 0);
         assert!(store.put("../d", 0, frames(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().into()).unwrap();
+        let hanging = frames(3).take(2).chain(futures::stream::pending()).boxed();
+        // The server drops the call, as it does when the connection is reset.
+        let dropped =
+            tokio::time::timeout(std::time::Duration::from_millis(300), store.put("d", 0, hanging)).await;
+        assert!(dropped.is_err());
+        let left = || std::fs::read_dir(folder.path().join("d")).unwrap().count();
+        for _ in 0..100 {
+            if left() == 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{} files are left", left());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Builds a view's file: features row-major, labels, the split's row numbers.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::ArrowNativeType;
@@ -19,13 +20,11 @@ const BLOCK: usize = 64;
 
 /// Builds the view of `files` (partitions in order, none empty), `rows` rows in all, at `path`. Blocks.
 pub fn build(files: Vec<PathBuf>, rows: u64, data: &DataSpec, path: PathBuf) -> Result<View> {
-    let unfinished = path.with_extension("unfinished");
-    let built = write(&files, rows, data, &unfinished, &path);
-    match &built {
-        Ok(_) => std::fs::rename(&unfinished, &path).map_err(|e| Error::file(&path, e))?,
-        Err(_) => _ = std::fs::remove_file(&unfinished),
-    }
-    built
+    // A build whose slot has gone runs on while another begins: each has a file of its own.
+    let unfinished = ipc::Unfinished::beside(&path);
+    let view = write(&files, rows, data, unfinished.path(), &path)?;
+    unfinished.finish(&path)?;
+    Ok(view)
 }
 
 fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path: &Path) -> Result<View> {
@@ -43,14 +42,16 @@ fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path:
                 continue;
             }
             let (features, label) = columns.cast(&batch)?;
+            if columns.has_nulls() {
+                // Nothing will come of it: the rest is only counted, for the error below.
+                continue;
+            }
             let width: usize = features.iter().map(Feature::width).sum();
             let out = match &mut out {
                 Some(out) => out,
                 None => out.insert(Out::create(unfinished, rows, width, data)?),
             };
-            // A null array has no elements: its length is not the error to report.
             if width != out.width {
-                columns.check_nulls()?;
                 return Err(Error::Invalid(format!(
                     "a row of features has {} numbers in one place and {width} in another: arrays must have one \
                      length; pad or filter them",
@@ -90,7 +91,14 @@ impl Out {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(|e| Error::file(path, e))?;
         // Takes the blocks now: a full disk is an error here, and would be a SIGBUS later.
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(|e| {
+        let taken = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            // Some network file systems cannot; there, writing takes the blocks.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                std::io::copy(&mut std::io::repeat(0).take(bytes), &mut &file).map(|_| ())
+            }
+            other => other.map_err(std::io::Error::from),
+        };
+        taken.map_err(|e| {
             Error::Exhausted(format!(
                 "a view needs {bytes} bytes in {}: {e}; free space there, or set spark.local.dir to a larger disk",
                 path.parent().unwrap_or(path).display()
@@ -232,6 +240,13 @@ mod tests {
                 ),
                 ("text", Arc::new(StringArray::from_iter_values(rows.clone().map(|r| r.to_string())))),
                 (
+                    // A null in the first row, and one later.
+                    "null_arrays",
+                    Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(
+                        rows.clone().map(|r| (r != 0 && r != 77).then(|| vec![Some(1.0); 64])),
+                    )),
+                ),
+                (
                     "ragged",
                     Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(
                         rows.map(|r| Some(vec![Some(1.0); 1 + usize::from(r == 120)])),
@@ -290,6 +305,8 @@ mod tests {
         let class = LabelKind::Class;
         let nulls = refused(&data(&["a", "holes"], Some("y"), class));
         assert!(nulls.starts_with("column \"holes\" has 3 nulls"), "{nulls}");
+        let arrays = refused(&data(&["null_arrays"], Some("y"), class));
+        assert!(arrays.starts_with("column \"null_arrays\" has 2 nulls"), "{arrays}");
         let missing = refused(&data(&["b"], None, class));
         assert!(missing.starts_with("the dataset has no column \"b\": it has a, xs"), "{missing}");
         let text = refused(&data(&["text"], None, class));
@@ -309,6 +326,7 @@ mod tests {
         let files = partitions(folder.path());
         let path = folder.path().join("v.view");
         assert!(build(files, 150, &data(&["holes"], None, LabelKind::Value), path.clone()).is_err());
-        assert!(!path.exists() && !path.with_extension("unfinished").exists());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left.len(), 2, "the two partitions and nothing else: {left:?}");
     }
 }

@@ -144,6 +144,10 @@ impl Columns {
         Ok((features, label))
     }
 
+    pub fn has_nulls(&self) -> bool {
+        self.nulls.iter().any(|(_, count)| *count > 0)
+    }
+
     /// # Errors
     /// If there were nulls: names the first column that had any, and how many.
     pub fn check_nulls(&self) -> Result<()> {

@@ -45,21 +45,34 @@ void each(const List& list, int parameter, void* context, lethe_tensor_callback 
 }
 
 using Object = c10::ivalue::Object;
-using Copies = std::unordered_map<const Object*, c10::intrusive_ptr<Object>>;
+struct Copies {
+  std::unordered_map<const Object*, c10::intrusive_ptr<Object>> modules;
+  // By memory: a tensor of one element is no placeholder, and may be tied like any other.
+  std::unordered_map<const void*, at::Tensor> tensors;
+};
+
+at::Tensor copy_tensor(const at::Tensor& tensor, Copies& copies) {
+  at::Tensor fresh = tensor.detach().clone().set_requires_grad(tensor.requires_grad());
+  if (tensor.numel() == 0) return fresh;
+  auto [found, added] = copies.tensors.try_emplace(tensor.const_data_ptr(), fresh);
+  const at::Tensor& known = found->second;
+  const bool same = known.sizes() == fresh.sizes() && known.scalar_type() == fresh.scalar_type();
+  return !added && same ? known : fresh;
+}
 
 // A module of the same type, so that it shares the compiled methods. Placeholders are shared, as they are
 // replaced and never written; everything else that a method could change is copied. (IValue::deepcopy would
 // fill placeholders out to their full size, and take tensors that share memory for one tensor.)
 c10::intrusive_ptr<Object> copy_module(const c10::intrusive_ptr<Object>& from, Copies& copies) {
-  if (auto found = copies.find(from.get()); found != copies.end()) return found->second;
+  if (auto found = copies.modules.find(from.get()); found != copies.modules.end()) return found->second;
   auto to = from->copy();
-  copies.emplace(from.get(), to);
+  copies.modules.emplace(from.get(), to);
   for (size_t i = 0; i < from->type()->numAttributes(); i++) {
     const c10::IValue& value = from->getSlot(i);
     if (value.isTensor()) {
       const at::Tensor& tensor = value.toTensor();
       if (!tensor.defined() || is_placeholder(tensor)) continue;
-      to->setSlot(i, tensor.detach().clone().set_requires_grad(tensor.requires_grad()));
+      to->setSlot(i, copy_tensor(tensor, copies));
     } else if (value.isModule()) {
       to->setSlot(i, copy_module(value.toObject(), copies));
     } else {

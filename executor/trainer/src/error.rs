@@ -29,6 +29,18 @@ impl Error {
         Self::File { path: path.as_ref().display().to_string(), source }
     }
 
+    /// Whether another attempt may go well: a file that could not be read or written, an executor that went.
+    pub fn is_infrastructure(&self) -> bool {
+        use lethe_flight::Error as Flight;
+        match self {
+            Self::File { .. } | Self::Worker(_) => true,
+            Self::Flight(error) => {
+                matches!(error, Flight::File { .. } | Flight::Unreachable(_) | Flight::Arrow(_))
+            }
+            Self::Trial(_) | Self::Torch(_) => false,
+        }
+    }
+
     /// Says what was being done when libtorch failed.
     pub fn during(self, what: &str) -> Self {
         match self {

@@ -156,7 +156,8 @@ pub enum End {
     },
 }
 
-/// What `experiment.result` answers, also while the experiment runs.
+/// What `experiment.result` answers, also while the experiment runs: a stream, of which the first has the slots
+/// and no trials, and each further one a page of trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExperimentResult {
     pub experiment: String,

@@ -12,6 +12,8 @@ from lethe.settings import Settings
 
 _LOCK = threading.Lock()
 _APPLICATIONS: dict[str, Application] = {}
+#: One for each key, held while its application is made.
+_MAKING: dict[str, threading.Lock] = {}
 _WITHOUT_SPARK = "local"
 
 
@@ -22,12 +24,17 @@ def application(session: Session | None, settings: Settings | None = None) -> Ap
     """
     key = _WITHOUT_SPARK if session is None else session.key
     with _LOCK:
-        for other in [name for name, found in _APPLICATIONS.items() if not found.alive()]:
-            _APPLICATIONS.pop(other).close()
-        found = _APPLICATIONS.get(key)
+        making = _MAKING.setdefault(key, threading.Lock())
+    # Making one may wait for a job of its session; others, and the process's end, do not wait for that.
+    with making:
+        with _LOCK:
+            for other in [name for name, found in _APPLICATIONS.items() if not found.alive()]:
+                _APPLICATIONS.pop(other).close()
+            found = _APPLICATIONS.get(key)
         if found is None:
             found = Application(session, settings or Settings())
-            _APPLICATIONS[key] = found
+            with _LOCK:
+                _APPLICATIONS[key] = found
         elif settings is not None and settings != found.settings:
             raise ConfigError(
                 f"the application runs with other settings: {found.settings}; call lethe.shutdown() before "

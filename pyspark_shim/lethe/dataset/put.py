@@ -31,19 +31,23 @@ def stored(application: Application, source: Source) -> Stored:
     known = application.stored.get(source.name)
     if known is not None:
         return known
-    application.peer.call("dataset.create", {"dataset": source.name})
-    if application.session is not None:
-        parts = _put_from_spark(
-            application, application.session, _spark_source(application.session, source), source
-        )
-    elif isinstance(source, ArrowSource):
-        parts = _put_from_here(application, source)
-    else:
-        raise DataError(
-            "a Spark DataFrame cannot be put without its session; leave out spark=False, "
-            "or use lethe.Dataset.from_arrow(df.toArrow(), …)"
-        )
-    return _sealed(application, source, parts)
+    try:
+        if application.session is not None:
+            parts = _put_from_spark(
+                application, application.session, _spark_source(application.session, source), source
+            )
+        elif isinstance(source, ArrowSource):
+            parts = _put_from_here(application, source)
+        else:
+            raise DataError(
+                "a Spark DataFrame cannot be put without its session; leave out spark=False, "
+                "or use lethe.Dataset.from_arrow(df.toArrow(), …)"
+            )
+        return _sealed(application, source, parts)
+    except BaseException:
+        # A put that was broken off looks complete to its executor: the next one starts afresh.
+        source.renew()
+        raise
 
 
 def _spark_source(session: Session, source: Source) -> SparkSource:
@@ -58,13 +62,16 @@ def _put_from_spark(
     application: Application, session: Session, source: SparkSource, origin: Source
 ) -> list[dict[str, Any]]:
     columns = [source.frame["`" + name.replace("`", "``") + "`"] for name in source.columns]
-    task = put_task(application.request, origin.name, source.schema, source.features)
     for attempt in range(RETRIES + 1):
+        if attempt:
+            origin.renew()
+        application.peer.call("dataset.create", {"dataset": origin.name})
+        task = put_task(application.request, origin.name, source.schema, source.features)
         job = Job(
             session,
             f"lethe-put-{secrets.token_hex(6)}",
             "lethe: put a dataset on the executors",
-            lambda: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),
+            lambda task=task: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),  # type: ignore[misc]
         ).start()
         try:
             rows = [row.asDict() for row in job.result()]
@@ -83,6 +90,7 @@ def _put_from_spark(
 
 def _put_from_here(application: Application, source: ArrowSource) -> list[dict[str, Any]]:
     table, schema = source.table, source.schema
+    application.peer.call("dataset.create", {"dataset": source.name})
     partitions = max(1, min(LOCAL_PARTITIONS, table.num_rows))
     bounds = [table.num_rows * i // partitions for i in range(partitions + 1)]
     parts = []
@@ -115,6 +123,13 @@ def _sealed(application: Application, source: Source, parts: list[dict[str, Any]
     if not widths:
         raise DataError(f"the first rows of {', '.join(source.features)} are null; drop nulls: df.dropna()")
     application.peer.call("dataset.seal", {"dataset": source.name, "partitions": len(parts)})
+    located = application.peer.call("dataset.locate", {"dataset": source.name})
+    held = {part["partition"]: part["rows"] for part in located["partitions"]}
+    short = [part["partition"] for part in parts if held.get(part["partition"]) != part["rows"]]
+    if short:
+        raise ExperimentError(
+            f"partition {short[0]} arrived incomplete, its task was broken off; run lagom again"
+        )
     address = next(part["address"] for part in parts if part["rows"])
     found = Stored(source.name, rows, widths[0], address)
     application.stored[source.name] = found

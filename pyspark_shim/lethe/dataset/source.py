@@ -34,8 +34,13 @@ class Source(ABC):
                 f"the column {sorted(repeated)[0]!r} is named twice in features and label; name it once"
             )
         self.label = label
-        self.name = f"data-{secrets.token_hex(6)}"
+        self.name = ""
+        self.renew()
         self.kinds: dict[str, pa.DataType] = {}
+
+    def renew(self) -> None:
+        """A new name: what lies on executors under the old one counts no longer."""
+        self.name = f"data-{secrets.token_hex(6)}"
 
     @property
     def columns(self) -> list[str]:

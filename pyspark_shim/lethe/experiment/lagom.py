@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,7 +49,8 @@ def lagom(
     experiment: `Search(...)`.
     spark: None takes the dataset's session, else the active one, and the local executor where there is none;
         a SparkSession takes that; False takes the local executor.
-    slots: how many trials run at once. Default: as many as Spark has free task slots; without Spark, cores.
+    slots: how many trials run at once. Default: as many as Spark has task slots (busy ones count); without
+        Spark, cores.
     name: of the experiment, letters, digits, '-', '_' and '.'; by default made from the time.
     directory: the folder in which the experiment's folder is made. Default "lethe-runs".
     quiet: neither a progress line nor a summary.
@@ -150,8 +152,12 @@ def _result(
         weights = fetch_weights(owner.peer, folder.name, best["trial"])
         seed = preparer.seeds[best["trial"]]
         model = TrainedModel(preparer.generator, best["hparams"], preparer.inputs, seed, weights)
-        folder.mkdir(exist_ok=True)
-        path = model.save(folder / "best_model.pt")
+        try:
+            folder.mkdir(exist_ok=True)
+            path = model.save(folder / "best_model.pt")
+        except Exception as error:
+            # Hours of training are not lost for a full disk, or a generator that is no function of hparams.
+            warnings.warn(f"lethe: the best model was not saved: {error}", stacklevel=4)
     return Result(
         message,
         metric=search.metric,

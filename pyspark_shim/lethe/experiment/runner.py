@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lethe import flight
 from lethe.application.application import Application
-from lethe.errors import ExperimentError, LetheError, Terminated
+from lethe.errors import ExperimentError, Terminated
 from lethe.experiment.slots import Slots
 from lethe.experiment.watch import Watch
 from lethe.progress import ProgressLine
@@ -21,6 +21,8 @@ LOOK_EVERY = 0.2
 CANCEL_WITHIN = 10.0
 #: Seconds that slots get to end after the experiment has.
 RELEASE_WITHIN = 30.0
+#: Seconds that they get where it was broken off, before their job is cancelled.
+BROKEN_OFF_WITHIN = 3.0
 #: Seconds without any slot after which the user is told.
 NO_SLOT_AFTER = 30.0
 
@@ -45,6 +47,7 @@ class Runner:
         self._watch: Watch | None = None
         self._started = False
         self._has_slots = False
+        self._completed = False
 
     def run(self) -> dict[str, Any]:
         """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is.
@@ -61,12 +64,16 @@ class Runner:
             except Terminated:
                 self._cancel("terminated (SIGTERM)")
                 raise
-            except LetheError as error:
-                self._cancel(str(error).splitlines()[0])
+            except BaseException as error:
+                # A SystemExit of the user's generator too: no trial goes on without its experiment.
+                self._cancel((str(error).splitlines() or [type(error).__name__])[0])
                 raise
+            self._completed = end["type"] == "completed"
         finally:
-            self._release()
-            self._progress.close()
+            try:
+                self._release()
+            finally:
+                self._progress.close()
         if end["type"] == "aborted":
             raise ExperimentError(str(end["error"]))
         return self._result()
@@ -115,7 +122,8 @@ class Runner:
             self._has_slots = self._has_slots or event["slots"] > 0
             self._progress.show(event)
         elif event["type"] == "trial_failed":
-            self._progress.notice(f"trial {event['trial']} failed: {str(event['error']).splitlines()[0]}")
+            first = (str(event["error"]).splitlines() or ["no reason given"])[0]
+            self._progress.notice(f"trial {event['trial']} failed: {first}")
         elif event["type"] == "notice":
             self._progress.notice(str(event["text"]))
 
@@ -163,15 +171,23 @@ class Runner:
         """Waits until the slots' tasks have ended; ends them if they do not by themselves."""
         if not self._started:
             return
-        if not self._application.driver.alive() or not self._slots.finish(RELEASE_WITHIN):
+        # Slots that never came, as on a busy cluster, are not waited for.
+        within = RELEASE_WITHIN if self._completed and self._has_slots else BROKEN_OFF_WITHIN
+        try:
+            released = self._application.driver.alive() and self._slots.finish(within)
+        except BaseException:
+            self._slots.cancel()
+            raise
+        if not released:
             self._slots.cancel()
             self._slots.finish(CANCEL_WITHIN)
 
     def _result(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = self._application.peer.call(
-                "experiment.result", {"experiment": self._experiment}
-            )
+            parts = self._application.peer.stream("experiment.result", {"experiment": self._experiment})
+            found = next(parts)
+            for part in parts:
+                found["trials"] += part["trials"]
         except flight.FAILED as error:
             if not self._application.driver.alive():
                 raise self._application.lost() from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,7 +119,8 @@ class Result:
                 f"loading models {loading:.1%}, waiting {max(0.0, 1 - training - loading):.1%}"
             )
         if self.best_model_path is not None:
-            lines.append(f"best model: {self.best_model_path}")
+            near = os.path.relpath(self.best_model_path)
+            lines.append(f"best model: {self.best_model_path if near.startswith('..') else near}")
         return "\n".join(lines)
 
     def _ranked(self) -> list[dict[str, Any]]:

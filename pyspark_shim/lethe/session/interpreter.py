@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 from typing import Any
 
 from lethe.errors import InstallError
-from lethe.session.base import Session
+from lethe.session.base import Job, Session
 from lethe.version import installed
 
 _NEEDED = ("lethe", "pyarrow")
@@ -68,7 +69,13 @@ def _ask_there(session: Session) -> dict[str, Any] | None:
 
     code = _ASK
     asked = F.udf(ask, "string", useArrow=False)("id").alias("found")
-    return _parsed(str(session.spark.range(1).select(asked).collect()[0]["found"]))
+    job = Job(
+        session,
+        f"lethe-check-{secrets.token_hex(6)}",
+        "lethe: look at the executors' interpreter",
+        lambda: list(session.spark.range(1).select(asked).collect()),
+    )
+    return _parsed(str(job.start().result()[0]["found"]))
 
 
 def _parsed(answer: str) -> dict[str, Any] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -76,10 +78,16 @@ def _start(request: Request, place: Place, home: Path) -> dict[str, Any]:
     def answered() -> bool:
         return info.exists() or started is None or not process.alive(pid, started)
 
-    process.wait_until(answered, request.start_timeout)
+    try:
+        process.wait_until(answered, request.start_timeout)
+    except BaseException:
+        _kill(pid, started)
+        raise
     found = _read(info)
     if found is None:
         ended = started is None or not process.alive(pid, started)
+        # One that comes late would work beside the next one.
+        _kill(pid, started)
         what = "ended while it started" if ended else f"did not answer within {request.start_timeout:.0f} s"
         raise ProcessError(
             f"the lethe-executor on {place.bind} {what}; its log is {log}\n{process.last_lines(log)}"
@@ -93,6 +101,12 @@ def _start(request: Request, place: Place, home: Path) -> dict[str, Any]:
             f"is lethe {request.version} (protocol {PROTOCOL}); install the same wheel on both"
         )
     return found
+
+
+def _kill(pid: int, started: int | None) -> None:
+    if started is not None and process.alive(pid, started):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -> dict[str, Any]:

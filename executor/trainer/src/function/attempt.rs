@@ -44,6 +44,7 @@ pub fn run<'a>(registry: &Registry, attempt: Attempt<'a>, sink: &'a mut Sink<'a>
     let outcome = match trained {
         Ok(Ok(Completion::Finished)) => Outcome::Finished,
         Ok(Ok(Completion::Stopped)) => Outcome::Stopped,
+        Ok(Err(error)) if error.is_infrastructure() => Outcome::Lost { error: error.to_string() },
         Ok(Err(error)) => Outcome::Failed { error: error.to_string() },
         Err(panic) => Outcome::Failed { error: format!("the training function panicked: {}", said(&*panic)) },
     };

@@ -37,6 +37,7 @@ pub struct TrialContext<'a> {
     last_report: Option<Instant>,
     best: Option<f64>,
     kept: bool,
+    last_epoch: u32,
 }
 
 impl<'a> TrialContext<'a> {
@@ -61,6 +62,7 @@ impl<'a> TrialContext<'a> {
             last_report: None,
             best: None,
             kept: false,
+            last_epoch: 0,
         }
     }
 
@@ -135,8 +137,16 @@ impl<'a> TrialContext<'a> {
     /// Sends an epoch's metrics (epochs count from 1). At one of the trial's rungs it waits for the decision.
     ///
     /// # Errors
-    /// If the experiment's metric is not among them, or the executor has gone.
+    /// If the epoch is not above the last one reported, the experiment's metric is not among them, or the
+    /// executor has gone.
     pub fn report(&mut self, epoch: u32, metrics: Metrics) -> Result<Flow> {
+        if epoch <= self.last_epoch {
+            return Err(Error::trial(format!(
+                "epoch {epoch} was reported after epoch {}: epochs must rise, from 1",
+                self.last_epoch
+            )));
+        }
+        self.last_epoch = epoch;
         let objective = &self.run.spec.objective;
         if !metrics.contains_key(&objective.metric) {
             let known: Vec<_> = metrics.keys().map(String::as_str).collect();

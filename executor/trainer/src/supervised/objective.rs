@@ -6,7 +6,7 @@ use lethe_flight::message::dataset::LabelKind;
 use lethe_flight::message::training::Loss;
 use tch::{Kind, Reduction, Tensor};
 
-use crate::data::{Batch, MappedView};
+use crate::data::{Batch, Labels, MappedView};
 use crate::error::{Error, Result};
 use crate::torch::Program;
 
@@ -49,7 +49,17 @@ impl Objective {
             (Loss::CrossEntropy, Some(LabelKind::Value)) => Err(Error::trial(
                 "the loss cross_entropy needs integer labels from 0; the label column holds floats",
             )),
-            (loss, Some(_)) => Ok(Self::Named { loss, classes: view.classes() }),
+            (loss, Some(_)) => {
+                if loss == Loss::BinaryCrossEntropy
+                    && let Some(Labels::Value(labels)) = view.labels()
+                    && let Some(wrong) = labels.iter().find(|label| !(0.0..=1.0).contains(*label))
+                {
+                    return Err(Error::trial(format!(
+                        "the loss binary_cross_entropy needs labels from 0 to 1; there is a {wrong}"
+                    )));
+                }
+                Ok(Self::Named { loss, classes: view.classes() })
+            }
         }
     }
 

@@ -43,7 +43,8 @@ impl TrainLoss {
             return Ok(());
         }
         let losses: Vec<&Tensor> = self.waiting.iter().map(|(loss, _, _)| loss).collect();
-        let stacked = Tensor::f_stack(&losses, 0)?.f_to_kind(tch::Kind::Double)?.f_to(Device::Cpu)?;
+        let stacked =
+            Tensor::f_stack(&losses, 0)?.f_reshape([-1])?.f_to_kind(tch::Kind::Double)?.f_to(Device::Cpu)?;
         let values = Vec::<f64>::try_from(&stacked)?;
         let waiting = std::mem::take(&mut self.waiting);
         for (value, (_, rows, step)) in values.into_iter().zip(waiting) {
