@@ -163,3 +163,48 @@ def test_a_killed_python_leaves_no_process(running_search: Any) -> None:
     child, before = running_search
     os.kill(child.pid, signal.SIGKILL)
     assert wait_for(lambda: lethe_processes() <= before, 10)
+
+
+def test_a_put_that_was_broken_off_is_not_taken_for_the_dataset(
+    digits: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its executor has seen a clean end: without a new name, half a partition would be trained on."""
+    from lethe.dataset import put
+
+    whole = put.put_partition
+
+    def broken_off(*arguments: Any) -> Any:
+        *first, batches = arguments
+
+        def half() -> Any:
+            for batch in batches:
+                yield batch.slice(0, batch.num_rows // 2)
+                raise KeyboardInterrupt
+
+        return whole(*first, half())
+
+    data = lethe.Dataset.from_arrow(digits, features="pixels", label="digit").split(validation=0.2, seed=7)
+    monkeypatch.setattr(put, "put_partition", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        data.train.to_arrow()
+    monkeypatch.setattr(put, "put_partition", whole)
+    assert data.train.to_arrow().num_rows + data.validation.to_arrow().num_rows == digits.num_rows
+
+
+def test_an_exit_in_the_generator_ends_the_experiment_at_once(dataset: lethe.Dataset) -> None:
+    calls = []
+
+    def leaving(hparams: dict[str, Any], inputs: int) -> nn.Module:
+        calls.append(1)
+        if len(calls) > 3:
+            sys.exit(5)
+        return mlp(hparams, inputs)
+
+    before = {p for p in lethe_processes() if os.readlink(f"/proc/{p}/exe").endswith("lethe-trainer")}
+    with pytest.raises(SystemExit):
+        run(training(model=leaving, epochs=100000), dataset, search(8))
+
+    def trainers() -> set[int]:
+        return {p for p in lethe_processes() if os.readlink(f"/proc/{p}/exe").endswith("lethe-trainer")}
+
+    assert wait_for(lambda: trainers() <= before, 10), "a trainer trains on without its experiment"
