@@ -208,3 +208,32 @@ def test_an_exit_in_the_generator_ends_the_experiment_at_once(dataset: lethe.Dat
         return {p for p in lethe_processes() if os.readlink(f"/proc/{p}/exe").endswith("lethe-trainer")}
 
     assert wait_for(lambda: trainers() <= before, 10), "a trainer trains on without its experiment"
+
+
+class OwnSteps(nn.Module):
+    """Owns its loss and its metrics."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+    def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return nn.functional.cross_entropy(self.forward(batch["features"]), batch["label"])
+
+    def validation_step(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        right = self.forward(batch["features"]).argmax(1) == batch["label"]
+        return {"hits": right.float().mean()}
+
+
+def test_a_module_s_own_steps_and_the_best_moment_s_weights(dataset: lethe.Dataset) -> None:
+    """`select="best"`: value, metrics and weights are those of one moment, which need not be the last."""
+    train = training(model=OwnSteps, loss=None, metrics=[], epochs=12)
+    space = lethe.SearchSpace(lr=lethe.loguniform(0.1, 0.5))
+    result = run(train, dataset, search(4, space=space, metric="hits", select="best"))
+    assert result.best is not None
+    history = result.history[result.history["trial"] == result.best.trial]
+    assert result.best.value == history["hits"].max()
+    assert accuracy(result.best_model(), dataset.validation) == pytest.approx(result.best.value, abs=1e-6)
