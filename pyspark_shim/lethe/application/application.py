@@ -30,13 +30,12 @@ LOOPBACK = "127.0.0.1"
 class Stored:
     """A dataset that lies on the executors.
 
-    width: the number of features. address: of an executor that took a part of it.
+    width: the number of features.
     """
 
     name: str
     rows: int
     width: int
-    address: str
 
 
 class Application:

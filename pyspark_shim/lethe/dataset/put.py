@@ -130,7 +130,6 @@ def _sealed(application: Application, source: Source, parts: list[dict[str, Any]
         raise ExperimentError(
             f"partition {short[0]} arrived incomplete, its task was broken off; run lagom again"
         )
-    address = next(part["address"] for part in parts if part["rows"])
-    found = Stored(source.name, rows, widths[0], address)
+    found = Stored(source.name, rows, widths[0])
     application.stored[source.name] = found
     return found
