@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::message::dataset::{DataSpec, Part};
+use crate::message::training::CheckpointRef;
 use crate::{Error, Result, limits};
 
 /// Names of actions.
@@ -15,6 +16,8 @@ pub mod action {
     pub const CREATE_EXPERIMENT: &str = "experiment.create";
     pub const WATCH: &str = "experiment.watch";
     pub const PREPARED: &str = "experiment.prepared";
+    pub const SUGGESTED: &str = "experiment.suggested";
+    pub const CHECKED: &str = "experiment.checked";
     pub const CANCEL: &str = "experiment.cancel";
     pub const RESULT: &str = "experiment.result";
     pub const CREATE_DATASET: &str = "dataset.create";
@@ -39,6 +42,11 @@ pub enum Ticket {
     Initial { experiment: String, trial: u32 },
     /// From the driver: the weights kept of a trial, see [`crate::tensors`].
     Weights { experiment: String, trial: u32 },
+    /// From the driver: a checkpoint, see [`crate::tensors`].
+    Checkpoint { experiment: String, checkpoint: CheckpointRef },
+    /// From the driver: what a query of one statement, in DataFusion's SQL, finds in the experiment's tables
+    /// `trials`, `metrics`, `slots` and `events`, as they are now.
+    Sql { experiment: String, query: String },
 }
 
 /// What DoPut can bring.
@@ -53,6 +61,8 @@ pub enum Put {
     Initial { experiment: String, trial: u32 },
     /// To the driver: the weights kept of a trial's attempt, see [`crate::tensors`].
     Weights { experiment: String, trial: u32, attempt: u32 },
+    /// To the driver: a checkpoint that the running attempt has saved.
+    Checkpoint { experiment: String, checkpoint: CheckpointRef },
 }
 
 /// # Errors

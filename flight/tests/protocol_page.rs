@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use lethe_flight::message::{dataset::*, experiment::*, slot::*, training::*, worker::*};
+use lethe_flight::message::experiment::{self, Optimizer, *};
+use lethe_flight::message::{dataset::*, slot::*, training::*, worker::*};
 use lethe_flight::process::*;
 use lethe_flight::wire::{Put, Ticket};
 use lethe_flight::{PROTOCOL, VERSION};
@@ -51,7 +52,14 @@ messages!(
     Plan,
     Created,
     Function,
+    Source,
+    Optimizer,
     Stopping,
+    Objective,
+    Resume,
+    Store,
+    Suggested,
+    Checked,
     ExperimentRef,
     WatchEvent,
     End,
@@ -96,6 +104,11 @@ fn each_kind_of_a_message_has_an_example() {
     // A new kind makes serde's error name all of them: that list is compared with the page.
     for (name, error) in [
         ("WatchEvent", serde_json::from_str::<WatchEvent>(r#"{"type":"?"}"#).unwrap_err().to_string()),
+        (
+            "Optimizer",
+            serde_json::from_str::<experiment::Optimizer>(r#"{"type":"?"}"#).unwrap_err().to_string(),
+        ),
+        ("Stopping", serde_json::from_str::<Stopping>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("FromSlot", serde_json::from_str::<FromSlot>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("ToSlot", serde_json::from_str::<ToSlot>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("SlotEvent", serde_json::from_str::<SlotEvent>(r#"{"type":"?"}"#).unwrap_err().to_string()),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::DataSpec;
-use super::training::{Metrics, Outcome, Timing, TrialSpec};
+use super::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
 
 /// Action `executor.register`, executor to driver. The answer, a stream, says [`Registered`] and then
 /// nothing while the driver lives: its end tells the executor that the driver has gone.
@@ -59,6 +59,8 @@ pub enum FromSlot {
         #[serde(with = "super::nullable")]
         metrics: Metrics,
     },
+    /// A checkpoint after this epoch has been put to the driver.
+    Checkpointed { trial: u32, attempt: u32, epoch: u32 },
     /// Kept weights have been put to the driver before this is said.
     Ended { trial: u32, attempt: u32, outcome: Outcome, timing: Timing },
     /// The slot cannot work and leaves. If `fatal`, no other slot could either: a null in a column, a view
@@ -80,7 +82,7 @@ pub enum ToSlot {
     Decision {
         trial: u32,
         attempt: u32,
-        stop: bool,
+        verdict: Verdict,
     },
     Stop {
         trial: u32,

@@ -31,6 +31,16 @@ pub struct Objective {
     pub metric: String,
     pub direction: Direction,
     pub select: Select,
+    /// Of a multi-objective search, the objectives after the first, which alone decides what is stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Target>,
+}
+
+/// A further objective.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub metric: String,
+    pub direction: Direction,
 }
 
 impl Objective {
@@ -165,10 +175,39 @@ pub struct TrialSpec {
     pub objective: Objective,
     /// Epochs (from 1, ascending) after whose report the worker waits for a decision.
     pub rungs: Vec<u32>,
+    /// It waits after each multiple of this many epochs too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decide_every: Option<u32>,
+    /// Where the attempt goes on; None begins with the initial weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRef>,
+    /// After so many seconds of training a checkpoint is saved at the end of the epoch. None saves at pauses only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every_s: Option<f64>,
     /// The experiment's best value when this attempt was handed out. Weights are kept
     /// only where the trial's value is no worse; None keeps them always.
     #[serde(default)]
     pub best_so_far: Option<f64>,
+}
+
+/// A checkpoint by the attempt that saved it, after this epoch (see [`crate::tensors`] and the protocol page).
+/// In population based training it may be another trial's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckpointRef {
+    pub trial: u32,
+    pub attempt: u32,
+    pub epoch: u32,
+}
+
+/// The answer to a report at a rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    GoOn,
+    /// The trial ends here.
+    Stop,
+    /// The attempt saves a checkpoint and ends; the trial may go on later.
+    Pause,
 }
 
 /// How an attempt ended on its worker.
@@ -178,6 +217,8 @@ pub enum Outcome {
     Finished,
     /// Told to stop.
     Stopped,
+    /// Told to pause, and its checkpoint is complete.
+    Paused,
     /// The trial's own doing: a NaN loss, an exception in its code. Not run again.
     Failed {
         error: String,

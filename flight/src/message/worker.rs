@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::View;
-use super::training::{Metrics, Outcome, Timing, TrialSpec};
+use super::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -22,6 +22,9 @@ pub enum FromWorker {
         #[serde(with = "super::nullable")]
         metrics: Metrics,
     },
+    /// A checkpoint lies complete in this file (see the protocol page), which the executor takes over. Comes
+    /// after the report of its epoch, and before `ended` where the attempt was told to pause.
+    Checkpoint { trial: u32, attempt: u32, epoch: u32, path: String },
     /// Last message of an attempt.
     Ended {
         trial: u32,
@@ -41,7 +44,7 @@ pub enum ToWorker {
     Decision {
         trial: u32,
         attempt: u32,
-        stop: bool,
+        verdict: Verdict,
     },
     /// End this attempt within a step. Ignored if it is not the current one.
     Stop {
@@ -59,7 +62,12 @@ pub struct Run {
     pub program: Option<String>,
     /// File of the initial weights (see [`crate::tensors`]); the worker may delete nothing.
     pub initial: Option<String>,
+    /// File of the checkpoint to go on from, in place of initial weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     pub view: Option<View>,
     /// Where the worker writes the weights it keeps.
     pub weights: String,
+    /// Folder and first part of the name of the checkpoints that it saves: `-<epoch>.arrow` is added.
+    pub checkpoints: String,
 }
