@@ -1,4 +1,4 @@
-//! Programs and initial weights: fetched from the driver, programs once for all slots.
+//! What attempts need of the driver: programs, once for all slots; initial weights and checkpoints.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use lethe_flight::message::training::ProgramRef;
-use lethe_flight::wire::{self, Ticket};
+use lethe_flight::wire::Ticket;
 use lethe_flight::{Error, Result, blob, client, ipc, limits};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -42,10 +42,8 @@ impl Programs {
     }
 }
 
-/// Fetches a trial's initial weights into `path`.
-pub async fn fetch_initial(driver: &Driver, experiment: &str, trial: u32, path: PathBuf) -> Result<()> {
-    wire::check_name("an experiment", experiment)?;
-    let ticket = Ticket::Initial { experiment: experiment.into(), trial };
+/// Fetches initial weights or a checkpoint into `path`.
+pub async fn fetch(driver: &Driver, ticket: &Ticket, path: PathBuf) -> Result<()> {
     let frames = driver.client().do_get(ticket.render()?).await?.into_inner();
     ipc::receive(ipc::decode(frames.boxed()), path, limits::WEIGHTS_BYTES).await?;
     Ok(())

@@ -56,15 +56,19 @@ impl Service for Executor {
                 });
                 Ok(ipc::encode(schema, ReceiverStream::new(queue)))
             }
-            Ticket::Program { .. } | Ticket::Initial { .. } | Ticket::Weights { .. } => {
-                Err(Error::Invalid("programs and weights are the driver's to give".into()))
-            }
+            Ticket::Program { .. }
+            | Ticket::Initial { .. }
+            | Ticket::Weights { .. }
+            | Ticket::Checkpoint { .. }
+            | Ticket::Sql { .. } => Err(Error::Invalid(
+                "programs, weights, checkpoints and queries are the driver's to answer".into(),
+            )),
         }
     }
 
     async fn put(&self, put: Put, frames: Outgoing<FlightData>) -> Result<()> {
         let Put::Partition { dataset, partition } = put else {
-            return Err(Error::Invalid("programs and weights are put to the driver".into()));
+            return Err(Error::Invalid("programs, weights and checkpoints are put to the driver".into()));
         };
         self.0.store.put(&dataset, partition, frames).await?;
         // Idempotent, so that a put that was repeated because its answer was lost ends well.

@@ -27,6 +27,8 @@ use crate::view::Views;
 
 /// How often Spark's local directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a worker has to end an attempt that it is told to stop.
+const STOP: Duration = Duration::from_secs(10);
 /// How long slots have to end their workers.
 const END: Duration = Duration::from_secs(3);
 
@@ -77,6 +79,7 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
         trainer: config.trainer.clone().into(),
         libtorch: config.libtorch.clone().map(Into::into),
         threads: config.threads.max(1),
+        stop: STOP,
         directory,
         memory: limit,
         jvm_bytes: memory::jvm_bytes(config.owner.pid),

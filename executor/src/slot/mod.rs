@@ -2,15 +2,18 @@
 //!
 //! - [`run`]: one slot from the moment that its task opens it until it is released or lost.
 //! - [`attempt`]: the files of the attempt that a slot runs.
+//! - [`puts`]: its checkpoints on their way to the driver.
 //! - [`worker`]: the slot's worker process and its exchange.
 
 mod attempt;
+mod puts;
 mod run;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures::Stream;
 use lethe_flight::message::slot::{OpenSlot, SlotEvent};
@@ -50,6 +53,8 @@ pub struct Options {
     pub trainer: PathBuf,
     pub libtorch: Option<PathBuf>,
     pub threads: u32,
+    /// How long a worker has to end an attempt that it is told to stop, before it is killed.
+    pub stop: Duration,
     /// For weights on their way and for the workers' logs.
     pub directory: PathBuf,
     pub memory: Option<Limit>,

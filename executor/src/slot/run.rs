@@ -1,12 +1,12 @@
 //! One slot, from the moment that its task opens it until it is released or lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lethe_flight::client;
 use lethe_flight::exchange::{Receiver, Sender};
 use lethe_flight::message::dataset::{DataSpec, View};
 use lethe_flight::message::slot::{FromSlot, OpenSlot, SlotEvent, ToSlot};
-use lethe_flight::message::training::{Outcome, Timing, TrialSpec};
+use lethe_flight::message::training::{Outcome, Timing, TrialSpec, Verdict};
 use lethe_flight::message::worker::{FromWorker, ToWorker};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION};
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Host;
 use super::attempt::Attempt;
+use super::puts::Arrived;
 use super::worker::Worker;
 use crate::memory;
 
@@ -114,14 +115,19 @@ impl Slot<'_> {
         self.ready(&worker).await?;
         _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
         loop {
+            let stop_by = self.current.as_ref().and_then(|current| current.stop_by);
             tokio::select! {
                 () = gone.cancelled() => return Err(task_gone().into()),
                 message = from_driver.next() => match message {
                     Some(Ok(ToSlot::Assign { spec })) => self.assign(&worker, *spec).await?,
-                    Some(Ok(ToSlot::Decision { trial, attempt, stop })) => {
-                        _ = worker.sender.send(&ToWorker::Decision { trial, attempt, stop }).await;
+                    Some(Ok(ToSlot::Decision { trial, attempt, verdict })) => {
+                        if verdict == Verdict::Stop {
+                            self.stops(trial, attempt);
+                        }
+                        _ = worker.sender.send(&ToWorker::Decision { trial, attempt, verdict }).await;
                     }
                     Some(Ok(ToSlot::Stop { trial, attempt })) => {
+                        self.stops(trial, attempt);
                         _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
                     }
                     Some(Ok(ToSlot::Release)) => {
@@ -136,12 +142,19 @@ impl Slot<'_> {
                     Some(Ok(message)) => self.hear(message).await?,
                     Some(Err(_)) | None => {
                         self.lost(worker.post_mortem().await).await?;
-                        // The dead worker's memory and descriptors go before the next one starts.
-                        drop(worker);
-                        worker = or_gone(gone, self.start_worker()).await?;
-                        self.ready(&worker).await?;
+                        worker = self.replace(worker, gone).await?;
                     }
                 },
+                arrived = next_put(&mut self.current) => self.arrived(arrived).await?,
+                () = overdue(stop_by) => {
+                    let pid = worker.pid;
+                    tracing::warn!(pid, "the worker did not stop its attempt when told, it is killed");
+                    worker.kill().await;
+                    if let Some(current) = self.current.take() {
+                        self.ended(current, Outcome::Stopped, Timing::default(), false).await?;
+                    }
+                    worker = self.replace(worker, gone).await?;
+                }
             }
         }
     }
@@ -171,6 +184,15 @@ impl Slot<'_> {
         let host = self.host;
         Worker::start(&host.workers, &host.options, host.driver.address(), key, self.open.gpu.as_deref())
             .await
+    }
+
+    /// Another worker in the place of one that is dead.
+    async fn replace(&mut self, dead: Worker, gone: &CancellationToken) -> Result<Worker> {
+        // Its memory and descriptors go before the next one starts.
+        drop(dead);
+        let worker = or_gone(gone, self.start_worker()).await?;
+        self.ready(&worker).await?;
+        Ok(worker)
     }
 
     async fn ready(&self, worker: &Worker) -> Result<()> {
@@ -205,15 +227,72 @@ impl Slot<'_> {
                     return Ok(());
                 };
                 self.deaths = 0;
-                let mut outcome = outcome;
-                if weights.is_some()
-                    && let Err(error) = current.put_weights(self.host).await
+                self.ended(current, outcome, timing, weights.is_some()).await
+            }
+            FromWorker::Checkpoint { trial, attempt, epoch, path } => {
+                if let Some(current) = self.current.as_mut().filter(|current| current.is(trial, attempt))
+                    && let Err(error) = current.put_checkpoint(self.host, epoch, &path)
                 {
-                    outcome = Outcome::Lost { error: format!("the trial's weights did not arrive: {error}") };
+                    tracing::warn!(slot = self.open.slot, %error, "a checkpoint is not put");
+                    current.puts.refuse(epoch, &error);
                 }
-                self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await
+                Ok(())
             }
             FromWorker::Hello { .. } => Ok(()),
+        }
+    }
+
+    /// Says that an attempt has ended, once its checkpoints and weights have arrived.
+    async fn ended(
+        &mut self,
+        mut current: Attempt,
+        mut outcome: Outcome,
+        timing: Timing,
+        weights: bool,
+    ) -> Result<()> {
+        if matches!(outcome, Outcome::Finished | Outcome::Stopped) {
+            current.puts.drop_waiting();
+        }
+        let (trial, attempt) = (current.trial, current.attempt);
+        while !current.puts.is_empty() {
+            let arrived = current.puts.next().await;
+            self.say_arrived(trial, attempt, arrived).await?;
+        }
+        if outcome == Outcome::Paused
+            && let Err(error) = current.puts.last_arrived()
+        {
+            outcome = Outcome::Lost { error: format!("the trial's checkpoint did not arrive: {error}") };
+        }
+        if weights && let Err(error) = current.put_weights(self.host).await {
+            outcome = Outcome::Lost { error: format!("the trial's weights did not arrive: {error}") };
+        }
+        self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await
+    }
+
+    /// A checkpoint of the running attempt arrived at the driver, or did not.
+    async fn arrived(&mut self, arrived: Arrived) -> Result<()> {
+        match self.current.as_ref().map(|current| (current.trial, current.attempt)) {
+            Some((trial, attempt)) => self.say_arrived(trial, attempt, arrived).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn say_arrived(&self, trial: u32, attempt: u32, arrived: Arrived) -> Result<()> {
+        match arrived {
+            Ok(epoch) => self.driver.send(&FromSlot::Checkpointed { trial, attempt, epoch }).await,
+            Err(error) => {
+                // The trial trains on, and the one before is still there to go on from.
+                tracing::warn!(trial, attempt, %error, "a checkpoint did not arrive");
+                Ok(())
+            }
+        }
+    }
+
+    /// The worker is being told to stop this attempt.
+    fn stops(&mut self, trial: u32, attempt: u32) {
+        let limit = self.host.options.stop;
+        if let Some(current) = self.current.as_mut().filter(|current| current.is(trial, attempt)) {
+            current.stop_by.get_or_insert_with(|| Instant::now() + limit);
         }
     }
 
@@ -222,9 +301,8 @@ impl Slot<'_> {
         tracing::warn!(slot = self.open.slot, error, "a worker died");
         self.deaths += 1;
         if let Some(lost) = self.current.take() {
-            let (trial, attempt) = (lost.trial, lost.attempt);
             let outcome = Outcome::Lost { error: error.clone() };
-            self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() }).await?;
+            self.ended(lost, outcome, Timing::default(), false).await?;
         }
         if self.deaths >= DEATHS {
             return Err(Error::Precondition(format!("{DEATHS} workers died in a row: {error}")));
@@ -237,6 +315,22 @@ async fn or_gone<T>(gone: &CancellationToken, work: impl Future<Output = Result<
     tokio::select! {
         done = work => done,
         () = gone.cancelled() => Err(task_gone()),
+    }
+}
+
+/// The next checkpoint of the running attempt to arrive; waits forever if there is none. Cancel safe.
+async fn next_put(current: &mut Option<Attempt>) -> Arrived {
+    match current {
+        Some(current) => current.puts.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ready when the running attempt should have stopped.
+async fn overdue(stop_by: Option<Instant>) {
+    match stop_by {
+        Some(by) => tokio::time::sleep_until(by.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -199,6 +199,11 @@ impl Worker {
         format!("the trainer {} died: {status}; its log: {}\n{tail}", self.pid, self.log.display())
     }
 
+    /// Ends the process at once.
+    pub async fn kill(&mut self) {
+        _ = self.child.kill().await;
+    }
+
     /// Ends the process: asks, then kills.
     pub async fn end(mut self) {
         _ = self.sender.send(&ToWorker::Exit).await;

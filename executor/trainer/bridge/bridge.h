@@ -56,9 +56,15 @@ void lethe_optimizer_free(LetheOptimizer* optimizer);
 // Clips the gradients (if clip > 0), takes one step, and drops the gradients. `momentum` is beta1 for Adam
 // and AdamW.
 char* lethe_optimizer_step(LetheOptimizer* optimizer, double lr, double momentum);
+// Calls back for each tensor of the state itself, not a copy: the state's name and the place of its parameter.
+typedef void (*lethe_state_callback)(void* context, const char* state, size_t place, at::Tensor* tensor);
+char* lethe_optimizer_state(const LetheOptimizer* optimizer, void* context, lethe_state_callback callback);
 
 // The process.
 char* lethe_seed(uint64_t seed);
+// The state of the default generator of the CPU (device -1) or of a GPU, as bytes on the CPU.
+char* lethe_random_state(int device, at::Tensor** out);
+char* lethe_set_random_state(int device, const at::Tensor* state);
 char* lethe_intra_threads(int threads);
 char* lethe_inter_threads(int threads);
 char* lethe_cuda_devices(int* count);

@@ -32,6 +32,8 @@ constexpr double kAlpha = 0.99;
 // first moment or the momentum buffer, `second` the mean square.
 struct Group {
   Tensors parameters, first, second, steps;
+  // The parameters' places in the list that the optimizer was made with.
+  std::vector<size_t> places;
 };
 
 // The members of a group that have a gradient, as PyTorch skips the others.
@@ -125,11 +127,29 @@ char* lethe_optimizer_new(
         if (candidate.parameters[0].scalar_type() == parameter.scalar_type()) group = &candidate;
       if (!group) group = &made->groups.emplace_back();
       group->parameters.push_back(parameter);
+      group->places.push_back(i);
       if (adam || keeps_momentum) group->first.push_back(at::zeros_like(parameter));
       if (adam || kind == kRmsprop) group->second.push_back(at::zeros_like(parameter));
       if (adam) group->steps.push_back(at::zeros({}, parameter.options().dtype(at::kFloat)));
     }
     *out = made.release();
+  });
+}
+
+// States are named as in PyTorch. A parameter that never had a gradient has its zeros here, where PyTorch has
+// nothing yet: both go on alike.
+char* lethe_optimizer_state(const LetheOptimizer* optimizer, void* context, lethe_state_callback callback) {
+  return guarded([&] {
+    const bool adam = optimizer->kind == kAdam || optimizer->kind == kAdamW;
+    for (const Group& group : optimizer->groups) {
+      const auto each = [&](const char* name, const Tensors& tensors) {
+        for (size_t i = 0; i < tensors.size(); i++)
+          callback(context, name, group.places[i], new at::Tensor(tensors[i]));
+      };
+      each(adam ? "exp_avg" : "momentum_buffer", group.first);
+      each(adam ? "exp_avg_sq" : "square_avg", group.second);
+      each("step", group.steps);
+    }
   });
 }
 

@@ -5,13 +5,40 @@
 #include <unistd.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
+#include <mutex>
+
 #include "bridge.h"
 #include "guard.h"
+
+namespace {
+
+at::Generator generator(int device) {
+  if (device < 0) return at::globalContext().defaultGenerator(c10::Device(c10::kCPU));
+  return at::globalContext().defaultGenerator(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
+}
+
+}  // namespace
 
 extern "C" {
 
 char* lethe_seed(uint64_t seed) {
   return guarded([&] { at::manual_seed(seed); });
+}
+
+char* lethe_random_state(int device, at::Tensor** out) {
+  return guarded([&] {
+    at::Generator random = generator(device);
+    std::lock_guard<std::mutex> lock(random.mutex());
+    *out = new at::Tensor(random.get_state());
+  });
+}
+
+char* lethe_set_random_state(int device, const at::Tensor* state) {
+  return guarded([&] {
+    at::Generator random = generator(device);
+    std::lock_guard<std::mutex> lock(random.mutex());
+    random.set_state(*state);
+  });
 }
 
 char* lethe_intra_threads(int threads) {

@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use lethe_flight::message::dataset::View;
 use lethe_flight::message::training::{
-    Direction, Function, Loss, Metrics, Objective, Optimizer, Outcome, Schedule, Select, Supervised,
-    TrialSpec,
+    Direction, Function, Loss, Objective, Optimizer, Outcome, Schedule, Select, Supervised, TrialSpec,
 };
 use lethe_flight::message::worker::Run;
 use lethe_trainer::data::ViewCache;
-use lethe_trainer::function::{Attempt, run};
+use lethe_trainer::function::{Attempt, Said, run};
 use lethe_trainer::{Interrupter, Registry, Result, torch};
 
 fn main() -> anyhow::Result<()> {
@@ -41,7 +40,8 @@ fn main() -> anyhow::Result<()> {
     let stopper = interrupter.clone();
     let (mut first, mut last, mut loss) = (None::<Instant>, Instant::now(), f64::NAN);
     let mut epochs = 0u64;
-    let mut sink = |_: u32, metrics: &Metrics| -> Result<()> {
+    let mut sink = |said: Said| -> Result<()> {
+        let Said::Report { metrics, .. } = said else { return Ok(()) };
         last = Instant::now();
         loss = metrics.get("train_loss").copied().unwrap_or(f64::NAN);
         match first {
@@ -83,8 +83,12 @@ fn trial(program: &str, weights: &str, view: View, batch_size: u32) -> Run {
         schedule: Schedule::Constant,
         grad_clip: None,
     });
-    let objective =
-        Objective { metric: "train_loss".into(), direction: Direction::Min, select: Select::Last };
+    let objective = Objective {
+        metric: "train_loss".into(),
+        direction: Direction::Min,
+        select: Select::Last,
+        further: vec![],
+    };
     Run {
         spec: TrialSpec {
             experiment: "steps".into(),
@@ -97,12 +101,17 @@ fn trial(program: &str, weights: &str, view: View, batch_size: u32) -> Run {
             data: None,
             objective,
             rungs: vec![],
+            decide_every: None,
+            checkpoint: None,
+            checkpoint_every_s: None,
             // No weights are worth keeping: nothing is written.
             best_so_far: Some(f64::NEG_INFINITY),
         },
         program: Some(program.into()),
         initial: Some(weights.into()),
+        checkpoint: None,
         view: Some(view),
         weights: "/dev/null".into(),
+        checkpoints: "/dev/null".into(),
     }
 }

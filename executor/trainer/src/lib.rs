@@ -15,7 +15,8 @@
 //!     trial.first_step();
 //!     for epoch in 1..=trial.epochs() {
 //!         let value = f64::from(epoch);
-//!         if trial.report(epoch, [("value".to_string(), value)].into())? == Flow::Stop {
+//!         // It saves no checkpoints: a pause is a stop.
+//!         if trial.report(epoch, [("value".to_string(), value)].into())? != Flow::Continue {
 //!             return Ok(Completion::Stopped);
 //!         }
 //!     }
@@ -36,5 +37,7 @@ pub mod torch;
 pub mod worker;
 
 pub use error::{Error, Result};
-pub use function::{Completion, Flow, Interrupter, Registry, TrainingFunction, TrialContext};
+pub use function::{
+    Checkpoint, Completion, Flow, Interrupter, Registry, Saved, TrainingFunction, TrialContext,
+};
 pub use worker::Trainer;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::*;
 use lethe_flight::message::training::{
-    Direction, Loss, Metric, Objective, Optimizer, Outcome, Select, Supervised,
+    Direction, Loss, Metric, Objective, Optimizer, Outcome, Select, Supervised, Verdict,
 };
 use lethe_flight::message::worker::Run;
 use serde_json::json;
@@ -173,7 +173,7 @@ fn a_stop_from_another_thread_interrupts_an_epoch() {
                     arrived: std::time::Instant::now(),
                     previous_end: None,
                 },
-                &mut |_, _| panic!("an epoch of 300,000 steps has ended before the stop"),
+                &mut |_| panic!("an epoch of 300,000 steps has ended before the stop"),
             )
         });
         stopper.stop();
@@ -190,7 +190,7 @@ fn a_decision_at_a_rung_stops_or_goes_on() {
     run.spec.rungs = vec![1, 3];
     let (ended, reports) = run_trial(&run, |epoch, _, interrupter| {
         if epoch == 1 || epoch == 3 {
-            interrupter.decide(epoch == 3);
+            interrupter.decide(if epoch == 3 { Verdict::Stop } else { Verdict::GoOn });
         }
     });
     assert_eq!((ended.outcome, reports.len()), (Outcome::Stopped, 3));
@@ -202,7 +202,8 @@ fn the_weights_kept_are_those_of_the_report_that_counts() {
     let folder = tempfile::tempdir().unwrap();
     // The largest loss is wanted: the first reports are the best.
     let mut run = classification(&folder, json!({"epochs": 6}));
-    run.spec.objective = Objective { metric: "loss".into(), direction: Direction::Max, select: Select::Best };
+    run.spec.objective =
+        Objective { metric: "loss".into(), direction: Direction::Max, select: Select::Best, further: vec![] };
     let (ended, reports) = run_trial(&run, |_, _, _| {});
     let best = kept(&ended);
     let value = |(_, metrics): &(u32, lethe_flight::message::training::Metrics)| metrics["loss"];
@@ -314,6 +315,6 @@ fn the_sleeper_reports_as_often_as_asked_and_wakes_for_a_stop() {
         arrived: begin,
         previous_end: None,
     };
-    let ended = lethe_trainer::function::run(&Default::default(), attempt, &mut |_, _| Ok(()));
+    let ended = lethe_trainer::function::run(&Default::default(), attempt, &mut |_| Ok(()));
     assert_eq!(ended.outcome, Outcome::Stopped);
 }

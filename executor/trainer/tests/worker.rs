@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use futures::StreamExt;
 use lethe_flight::exchange::{self, Receiver, Sender};
-use lethe_flight::message::training::{Function, Outcome};
+use lethe_flight::message::training::{CheckpointRef, Function, Loss, Metric, Outcome, Select, Verdict};
 use lethe_flight::message::worker::{FromWorker, Run, ToWorker};
 use lethe_flight::process::TrainerConfig;
 use lethe_flight::server::{self, Outgoing, Service};
@@ -166,10 +166,10 @@ async fn a_rung_waits_for_its_decision_and_a_stop_is_for_its_attempt_only() {
     assert!(matches!(bench.next().await, FromWorker::Report { epoch: 1, .. }));
     // Neither is for this attempt.
     bench.say(ToWorker::Stop { trial: 1, attempt: 2 }).await;
-    bench.say(ToWorker::Decision { trial: 2, attempt: 1, stop: true }).await;
-    bench.say(ToWorker::Decision { trial: 1, attempt: 1, stop: false }).await;
+    bench.say(ToWorker::Decision { trial: 2, attempt: 1, verdict: Verdict::Stop }).await;
+    bench.say(ToWorker::Decision { trial: 1, attempt: 1, verdict: Verdict::GoOn }).await;
     assert!(matches!(bench.next().await, FromWorker::Report { epoch: 2, .. }));
-    bench.say(ToWorker::Decision { trial: 1, attempt: 1, stop: true }).await;
+    bench.say(ToWorker::Decision { trial: 1, attempt: 1, verdict: Verdict::Stop }).await;
     assert_eq!(outcome(bench.next().await), Outcome::Stopped);
     bench.run(&sleeper(&folder, 2, 3600.0, 1)).await;
     bench.say(ToWorker::Stop { trial: 2, attempt: 1 }).await;
@@ -218,33 +218,127 @@ async fn an_executor_that_is_not_there_is_an_error_that_names_it() {
     assert!(error.starts_with("cannot reach 127.0.0.1:1"), "{error}");
 }
 
-/// The example `worker` as a process: a function of its own first, then training that never ends by itself.
+/// The example `worker` as a process, connected and greeted.
+struct Process {
+    process: std::process::Child,
+    stdin: std::process::ChildStdin,
+    sender: Sender<ToWorker>,
+    receiver: Receiver<FromWorker>,
+    _server: JoinHandle<()>,
+}
+
+impl Process {
+    async fn start() -> Self {
+        let (executor, mut arrived, server) = executor().await;
+        let config = TrainerConfig { token: SECRET.into(), executor, worker: "key".into(), threads: 1 };
+        // cargo builds the examples for the tests, beside their folder.
+        let tests = std::env::current_exe().unwrap();
+        let binary = tests.ancestors().nth(2).unwrap().join("examples/worker");
+        let mut process = Command::new(binary).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        writeln!(stdin, "{}", serde_json::to_string(&config).unwrap()).unwrap();
+        let (sender, receiver) = tokio::time::timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
+        let mut this = Self { process, stdin, sender, receiver, _server: server };
+        assert!(matches!(this.next().await, FromWorker::Hello { pid, .. } if pid == this.process.id()));
+        this
+    }
+
+    async fn next(&mut self) -> FromWorker {
+        tokio::time::timeout(PATIENCE, self.receiver.next()).await.unwrap().unwrap().unwrap()
+    }
+
+    async fn run(&self, run: &Run) {
+        self.sender.send(&ToWorker::Run(Box::new(run.clone()))).await.unwrap();
+    }
+
+    /// Runs an attempt whose only rung is `pause`, and there pauses it. Its messages, and its last.
+    async fn attempt(mut self, run: &Run, pause: u32) -> (Vec<FromWorker>, FromWorker) {
+        self.run(run).await;
+        let mut said = Vec::new();
+        loop {
+            match self.next().await {
+                message @ FromWorker::Ended { .. } => {
+                    drop(self.stdin);
+                    self.process.wait().unwrap();
+                    return (said, message);
+                }
+                message => said.push(message),
+            }
+            if let Some(FromWorker::Report { trial, attempt, epoch, .. }) = said.last()
+                && *epoch == pause
+            {
+                let (trial, attempt, verdict) = (*trial, *attempt, Verdict::Pause);
+                self.sender.send(&ToWorker::Decision { trial, attempt, verdict }).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_goes_on_in_another_process_ends_to_the_bit_as_one_that_was_not_paused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(240);
+    let view = view(folder.path(), &features, 4, common::Labels::Class(&labels), 60);
+    let settings =
+        json!({"epochs": 6, "batch_size": 31, "lr": 0.02, "schedule": "one_cycle", "grad_clip": 0.7});
+    let supervised = supervised(Some(Loss::CrossEntropy), vec![Metric::Accuracy]);
+    let mut run = trial(&folder, "deep", view, supervised, settings);
+    run.spec.objective.select = Select::Best;
+    let losses = |said: &[FromWorker]| -> Vec<(u32, Vec<u64>)> {
+        let reports = said.iter().filter_map(|message| match message {
+            FromWorker::Report { epoch, metrics, .. } => {
+                Some((*epoch, metrics.values().map(|v| v.to_bits()).collect()))
+            }
+            _ => None,
+        });
+        reports.collect()
+    };
+    let weights = || lethe_flight::tensors::read_file(run.weights.as_ref()).unwrap();
+    let (said, last) = Process::start().await.attempt(&run, 0).await;
+    assert_eq!(outcome(last), Outcome::Finished);
+    let (expected, expected_weights) = (losses(&said), weights());
+    std::fs::remove_file(&run.weights).unwrap();
+
+    let mut found = Vec::new();
+    let mut attempt = run.clone();
+    for (number, pause) in [(1, 1), (2, 4), (3, 0)] {
+        attempt.spec.attempt = number;
+        attempt.spec.rungs = vec![pause];
+        let (said, last) = Process::start().await.attempt(&attempt, pause).await;
+        found.extend(losses(&said));
+        if pause == 0 {
+            assert_eq!(outcome(last), Outcome::Finished);
+            continue;
+        }
+        let file = format!("{}-{pause}.arrow", run.checkpoints);
+        let checkpoint =
+            FromWorker::Checkpoint { trial: 0, attempt: number, epoch: pause, path: file.clone() };
+        assert_eq!(said.last(), Some(&checkpoint), "it comes after its epoch's report, before the end");
+        assert_eq!(outcome(last), Outcome::Paused);
+        attempt.spec.checkpoint = Some(CheckpointRef { trial: 0, attempt: number, epoch: pause });
+        attempt.checkpoint = Some(file);
+        attempt.initial = None;
+    }
+    assert_eq!(found, expected);
+    assert!(weights() == expected_weights);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trainer_process_ends_at_once_when_its_stdin_does_even_while_training() {
     let folder = tempfile::tempdir().unwrap();
-    let (executor, mut arrived, _server) = executor().await;
-    let config = TrainerConfig { token: SECRET.into(), executor, worker: "key".into(), threads: 1 };
-    // cargo builds the examples for the tests, beside their folder.
-    let tests = std::env::current_exe().unwrap();
-    let binary = tests.ancestors().nth(2).unwrap().join("examples/worker");
-    let mut process = Command::new(binary).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    writeln!(stdin, "{}", serde_json::to_string(&config).unwrap()).unwrap();
-    let (sender, mut receiver) = tokio::time::timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
-    let mut next = async || tokio::time::timeout(PATIENCE, receiver.next()).await.unwrap().unwrap().unwrap();
-    assert!(matches!(next().await, FromWorker::Hello { pid, .. } if pid == process.id()));
-
+    let mut process = Process::start().await;
     let mut own = classification(&folder, json!({"lr": 0.5}));
     own.spec.function = Function::Registered { name: "parabola".into(), epochs: 1 };
     own.spec.objective.metric = "loss".into();
-    sender.send(&ToWorker::Run(Box::new(own))).await.unwrap();
-    assert!(matches!(next().await, FromWorker::Report { metrics, .. } if metrics["loss"] == 0.0));
-    assert_eq!(outcome(next().await), Outcome::Finished);
+    process.run(&own).await;
+    assert!(matches!(process.next().await, FromWorker::Report { metrics, .. } if metrics["loss"] == 0.0));
+    assert_eq!(outcome(process.next().await), Outcome::Finished);
 
     let endless = classification(&folder, json!({"epochs": 4_000_000_000u32}));
-    sender.send(&ToWorker::Run(Box::new(endless))).await.unwrap();
-    assert!(matches!(next().await, FromWorker::Report { epoch: 1, .. }));
+    process.run(&endless).await;
+    assert!(matches!(process.next().await, FromWorker::Report { epoch: 1, .. }));
     let begin = Instant::now();
+    let Process { mut process, stdin, sender: _sender, receiver: _receiver, _server } = process;
     drop(stdin);
     let status = tokio::task::spawn_blocking(move || process.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");

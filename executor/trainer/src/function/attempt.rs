@@ -7,6 +7,7 @@ use lethe_flight::message::training::{Outcome, Timing};
 use lethe_flight::message::worker::Run;
 use tch::Device;
 
+use super::context::Pause;
 use super::{Completion, Interrupter, Registry, Sink, TrialContext};
 use crate::data::ViewCache;
 use crate::error::Result;
@@ -44,13 +45,21 @@ pub fn run<'a>(registry: &Registry, attempt: Attempt<'a>, sink: &'a mut Sink<'a>
     let outcome = match trained {
         Ok(Ok(Completion::Finished)) => Outcome::Finished,
         Ok(Ok(Completion::Stopped)) => Outcome::Stopped,
+        Ok(Ok(Completion::Paused)) => match context.pause() {
+            Pause::Saved => Outcome::Paused,
+            Pause::Unsaved => Outcome::Stopped,
+            Pause::Untold => {
+                Outcome::Failed { error: "the training function paused without being told to".into() }
+            }
+        },
         Ok(Err(error)) if error.is_infrastructure() => Outcome::Lost { error: error.to_string() },
         Ok(Err(error)) => Outcome::Failed { error: error.to_string() },
         Err(panic) => Outcome::Failed { error: format!("the training function panicked: {}", said(&*panic)) },
     };
     let weights = match outcome {
         Outcome::Finished | Outcome::Stopped => context.kept(),
-        Outcome::Failed { .. } | Outcome::Lost { .. } => None,
+        // The checkpoint carries a paused trial's.
+        Outcome::Paused | Outcome::Failed { .. } | Outcome::Lost { .. } => None,
     };
     Ended { outcome, timing: context.timing(), weights }
 }

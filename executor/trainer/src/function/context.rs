@@ -1,16 +1,18 @@
 //! What a training function sees of its trial.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::training::{Metrics, Timing, TrialSpec};
+use lethe_flight::message::training::{Metrics, Timing, TrialSpec, Verdict};
 use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::{self, NamedTensor};
 use tch::Device;
 
 use super::Interrupter;
+use super::checkpoint::{Checkpoint, Saved};
+use super::moment::Moment;
 use crate::data::{MappedView, ViewCache};
 use crate::error::{Error, Result};
 
@@ -19,10 +21,33 @@ use crate::error::{Error, Result};
 pub enum Flow {
     Continue,
     Stop,
+    /// To save a checkpoint and end; to go on later, maybe elsewhere.
+    Pause,
 }
 
-/// Where reports go: the executor, or a test. Arguments: epoch and metrics.
-pub type Sink<'a> = dyn FnMut(u32, &Metrics) -> Result<()> + 'a;
+/// What a trial says.
+#[derive(Debug, Clone, Copy)]
+pub enum Said<'a> {
+    Report {
+        epoch: u32,
+        metrics: &'a Metrics,
+    },
+    /// A checkpoint lies complete in this file, which is the listener's from now on.
+    Checkpoint {
+        epoch: u32,
+        path: &'a Path,
+    },
+}
+
+/// Where that goes: the executor, or a test.
+pub type Sink<'a> = dyn FnMut(Said) -> Result<()> + 'a;
+
+/// What became of a verdict to pause.
+pub(super) enum Pause {
+    Saved,
+    Unsaved,
+    Untold,
+}
 
 /// One attempt at one trial, as its function sees it.
 pub struct TrialContext<'a> {
@@ -35,9 +60,14 @@ pub struct TrialContext<'a> {
     previous_end: Option<Instant>,
     first_step: Option<Instant>,
     last_report: Option<Instant>,
-    best: Option<f64>,
+    moment: Moment,
     kept: bool,
     last_epoch: u32,
+    told_to_pause: bool,
+    /// The epoch of the last checkpoint saved.
+    saved: Option<u32>,
+    /// From when the time to the next checkpoint counts: waiting for decisions is no training.
+    unsaved_since: Option<Instant>,
 }
 
 impl<'a> TrialContext<'a> {
@@ -60,9 +90,12 @@ impl<'a> TrialContext<'a> {
             previous_end,
             first_step: None,
             last_report: None,
-            best: None,
+            moment: Moment::default(),
             kept: false,
             last_epoch: 0,
+            told_to_pause: false,
+            saved: None,
+            unsaved_since: None,
         }
     }
 
@@ -96,7 +129,8 @@ impl<'a> TrialContext<'a> {
         })
     }
 
-    /// The file of the initial weights, see [`lethe_flight::tensors`].
+    /// The file of the initial weights, see [`lethe_flight::tensors`]. A trial that goes on from a checkpoint has
+    /// none.
     ///
     /// # Errors
     /// If the trial has none.
@@ -131,15 +165,62 @@ impl<'a> TrialContext<'a> {
 
     /// Says that preparing is over and training begins.
     pub fn first_step(&mut self) {
-        self.first_step.get_or_insert_with(Instant::now);
+        let first = *self.first_step.get_or_insert_with(Instant::now);
+        self.unsaved_since.get_or_insert(first);
     }
 
-    /// Sends an epoch's metrics (epochs count from 1). At one of the trial's rungs it waits for the decision.
+    /// What to go on from; None begins anew. Its epoch was the last one reported. Blocks.
+    ///
+    /// # Errors
+    /// If there is to be one and its file cannot be read, or is of another format.
+    pub fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        let Some(path) = &self.run.checkpoint else { return Ok(None) };
+        let checkpoint = Checkpoint::read(Path::new(path))?;
+        self.last_epoch = checkpoint.meta.epoch;
+        self.moment = Moment::restore(&self.run.spec, &checkpoint.meta);
+        Ok(Some(checkpoint))
+    }
+
+    /// Whether the trial has trained so long since the last checkpoint that the next is due. To be asked at the
+    /// end of an epoch, after its report.
+    pub fn is_checkpoint_due(&self) -> bool {
+        let every = self.run.spec.checkpoint_every_s.filter(|seconds| *seconds >= 0.0);
+        every.zip(self.unsaved_since).is_some_and(|(every, since)| since.elapsed().as_secs_f64() >= every)
+    }
+
+    /// Saves what the trial needs to go on after the epoch reported last. The file is complete when this
+    /// returns; whoever sends it on does so while the trial trains. Blocks.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the executor has gone.
+    pub fn save(&mut self, saved: Saved) -> Result<()> {
+        let epoch = self.last_epoch;
+        let path = PathBuf::from(format!("{}-{epoch}.arrow", self.run.checkpoints));
+        Checkpoint::new(epoch, self.moment.counts(), saved).write(&path)?;
+        (self.sink)(Said::Checkpoint { epoch, path: &path })?;
+        self.saved = Some(epoch);
+        self.unsaved_since = Some(Instant::now());
+        Ok(())
+    }
+
+    pub(super) fn pause(&self) -> Pause {
+        match (self.told_to_pause, self.saved == Some(self.last_epoch)) {
+            (false, _) => Pause::Untold,
+            (true, true) => Pause::Saved,
+            (true, false) => Pause::Unsaved,
+        }
+    }
+
+    /// Sends an epoch's metrics (epochs count from 1). At one of the trial's rungs it waits for the decision. A
+    /// function that goes on although it was told to pause is told to stop.
     ///
     /// # Errors
     /// If the epoch is not above the last one reported, the experiment's metric is not among them, or the
     /// executor has gone.
     pub fn report(&mut self, epoch: u32, metrics: Metrics) -> Result<Flow> {
+        if self.told_to_pause {
+            return Ok(Flow::Stop);
+        }
         if epoch <= self.last_epoch {
             return Err(Error::trial(format!(
                 "epoch {epoch} was reported after epoch {}: epochs must rise, from 1",
@@ -156,29 +237,44 @@ impl<'a> TrialContext<'a> {
                 known.join(", ")
             )));
         }
-        let decides = self.run.spec.rungs.binary_search(&epoch).is_ok();
+        let decides = self.decides(epoch);
         if decides {
             self.interrupter.ask();
         }
-        (self.sink)(epoch, &metrics)?;
-        self.last_report = Some(Instant::now());
-        let stop = if decides { self.interrupter.wait_for_decision() } else { self.is_stopped() };
-        if decides {
-            self.last_report = Some(Instant::now());
+        (self.sink)(Said::Report { epoch, metrics: &metrics })?;
+        let said = Instant::now();
+        self.last_report = Some(said);
+        if !decides {
+            return Ok(if self.is_stopped() { Flow::Stop } else { Flow::Continue });
         }
-        Ok(if stop { Flow::Stop } else { Flow::Continue })
+        let verdict = self.interrupter.wait_for_decision();
+        self.last_report = Some(Instant::now());
+        self.unsaved_since = self.unsaved_since.map(|since| since + said.elapsed());
+        self.told_to_pause = verdict == Verdict::Pause;
+        Ok(match verdict {
+            Verdict::GoOn => Flow::Continue,
+            Verdict::Stop => Flow::Stop,
+            Verdict::Pause => Flow::Pause,
+        })
+    }
+
+    /// Whether this epoch is one of the trial's rungs.
+    fn decides(&self, epoch: u32) -> bool {
+        let spec = &self.run.spec;
+        spec.rungs.binary_search(&epoch).is_ok()
+            || spec.decide_every.is_some_and(|every| every > 0 && epoch.is_multiple_of(every))
     }
 
     /// Whether the weights of the moment of a report with this value are worth keeping: no worse than the
     /// experiment's best so far and, where the best report counts, better than this trial's reports before.
     pub fn is_worth_keeping(&mut self, value: f64) -> bool {
-        use lethe_flight::message::training::Select;
-        let objective = &self.run.spec.objective;
-        if objective.select == Select::Best && self.best.is_some_and(|best| !objective.better(value, best)) {
-            return false;
-        }
-        self.best = Some(value);
-        !self.run.spec.best_so_far.is_some_and(|best| objective.better(best, value))
+        let spec = &self.run.spec;
+        self.moment.look(&spec.objective, value, self.last_epoch) && self.moment.kept(spec).is_some()
+    }
+
+    /// The epoch whose weights are worth keeping, as it stands.
+    pub fn kept_epoch(&self) -> Option<u32> {
+        self.moment.kept(&self.run.spec)
     }
 
     /// Writes the trial's weights, for the executor to take over with its end. The last call counts. Blocks.

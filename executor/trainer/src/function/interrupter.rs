@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use lethe_flight::message::training::Verdict;
+
 /// A handle on one attempt. Cloned to whoever may stop it; looked at by the trial at each step.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupter {
@@ -13,8 +15,7 @@ pub struct Interrupter {
 #[derive(Debug, Default)]
 struct Shared {
     stopped: AtomicBool,
-    /// True stops the trial.
-    decision: Mutex<Option<bool>>,
+    decision: Mutex<Option<Verdict>>,
     changed: Condvar,
 }
 
@@ -32,8 +33,8 @@ impl Interrupter {
     }
 
     /// The answer to the report at a rung.
-    pub fn decide(&self, stop: bool) {
-        *self.lock() = Some(stop);
+    pub fn decide(&self, verdict: Verdict) {
+        *self.lock() = Some(verdict);
         self.shared.changed.notify_all();
     }
 
@@ -42,16 +43,16 @@ impl Interrupter {
         *self.lock() = None;
     }
 
-    /// Waits until decided or stopped; true if the trial is to end. The wait is as long as the executor's
+    /// Waits until decided, or stopped, which goes before what was decided. The wait is as long as the executor's
     /// exchange lives: its end stops the attempt.
-    pub(crate) fn wait_for_decision(&self) -> bool {
+    pub(crate) fn wait_for_decision(&self) -> Verdict {
         let mut decision = self.lock();
         loop {
             if self.is_stopped() {
-                return true;
+                return Verdict::Stop;
             }
-            if let Some(stop) = decision.take() {
-                return stop;
+            if let Some(verdict) = decision.take() {
+                return verdict;
             }
             decision = self.shared.changed.wait(decision).unwrap_or_else(PoisonError::into_inner);
         }
@@ -70,7 +71,7 @@ impl Interrupter {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<bool>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Verdict>> {
         // The lock guards a plain value: a panic elsewhere cannot leave it half changed.
         self.shared.decision.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +88,7 @@ mod tests {
             let interrupter = Interrupter::default();
             let other = interrupter.clone();
             let trial = std::thread::spawn(move || match waits {
-                true => other.wait_for_decision(),
+                true => other.wait_for_decision() == Verdict::Stop,
                 false => other.sleep_until(Instant::now() + Duration::from_secs(60)),
             });
             interrupter.stop();
@@ -98,13 +99,13 @@ mod tests {
     #[test]
     fn a_decision_is_used_once_and_an_old_one_not_at_all() {
         let interrupter = Interrupter::default();
-        interrupter.decide(true);
+        interrupter.decide(Verdict::Stop);
         interrupter.ask();
-        interrupter.decide(false);
-        assert!(!interrupter.wait_for_decision());
+        interrupter.decide(Verdict::GoOn);
+        assert_eq!(interrupter.wait_for_decision(), Verdict::GoOn);
         let other = interrupter.clone();
         let trial = std::thread::spawn(move || other.wait_for_decision());
-        interrupter.decide(true);
-        assert!(trial.join().unwrap());
+        interrupter.decide(Verdict::Pause);
+        assert_eq!(trial.join().unwrap(), Verdict::Pause);
     }
 }

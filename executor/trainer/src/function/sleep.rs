@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Completion, Flow, TrialContext};
+use super::{Completion, Flow, Saved, TrialContext};
 use crate::error::{Error, Result};
 
 /// The longest sleep, seconds: a day.
@@ -12,7 +12,7 @@ const MOST_REPORTS: u64 = 1_000_000;
 
 /// Sleeps for the hyperparameter `seconds` in all (default 0.02) and reports `reports` times (default 5) at
 /// equal distances. Each report gives the experiment's metric the value `epoch / reports`, its epochs are
-/// 1, 2, ….
+/// 1, 2, …. Its checkpoints hold its epoch and nothing else.
 ///
 /// # Errors
 /// If `seconds` is not a number from 0 to a day, or `reports` not a whole number from 1 to a million.
@@ -32,18 +32,27 @@ pub fn sleep(trial: &mut TrialContext) -> Result<Completion> {
         })?,
     };
     let metric = trial.spec().objective.metric.clone();
+    let slept = trial.checkpoint()?.map_or(0, |checkpoint| u64::from(checkpoint.meta.epoch));
     trial.first_step();
     let begin = Instant::now();
-    for report in 1..=reports {
+    for report in slept + 1..=reports {
         let share = report as f64 / reports as f64;
         // Ends are counted from the beginning, so that late wake-ups do not add up.
-        let end = begin + Duration::from_secs_f64(seconds * share);
+        let end = begin + Duration::from_secs_f64(seconds * (report - slept) as f64 / reports as f64);
         if trial.sleep_until(end) == Flow::Stop {
             return Ok(Completion::Stopped);
         }
         let flow = trial.report(report as u32, [(metric.clone(), share)].into())?;
-        if flow == Flow::Stop && report < reports {
-            return Ok(Completion::Stopped);
+        if report == reports {
+            break;
+        }
+        if flow == Flow::Pause || flow == Flow::Continue && trial.is_checkpoint_due() {
+            trial.save(Saved { step: report, ..Saved::default() })?;
+        }
+        match flow {
+            Flow::Continue => {}
+            Flow::Stop => return Ok(Completion::Stopped),
+            Flow::Pause => return Ok(Completion::Paused),
         }
     }
     Ok(Completion::Finished)

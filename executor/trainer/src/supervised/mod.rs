@@ -1,32 +1,39 @@
 //! The native loop: a generated module trained on a view.
 
+mod keeper;
 mod model;
 mod objective;
 mod programs;
+mod resume;
 mod schedule;
 mod settings;
 mod train_loss;
 mod validate;
 
-pub use model::Model;
+pub use model::{Model, Origin};
 pub use schedule::{Rate, Rates};
 pub use settings::Settings;
 
 use std::sync::{Mutex, PoisonError};
 
-use lethe_flight::message::training::{Function, Metrics, Select};
-use lethe_flight::tensors::NamedTensor;
+use lethe_flight::message::training::{Function, Metrics};
+use lethe_flight::tensors;
 
 use crate::data::{Batches, epoch_order};
 use crate::error::{Error, Result};
 use crate::function::{Completion, Flow, TrainingFunction, TrialContext};
 use crate::torch::{self, Optimizer, OptimizerOptions};
+use keeper::Keeper;
 use objective::Objective;
 use programs::Programs;
+use resume::Resumed;
 use train_loss::TrainLoss;
 
 /// Rows of one validation batch at least: no gradients are kept, so that larger ones cost little memory.
 const VALIDATION_ROWS: usize = 1024;
+
+const INITIAL: Origin =
+    Origin { what: "initial weights", remedy: "send each entry of the module's state_dict" };
 
 /// `lethe.Supervised`. Each epoch it reports `train_loss`, and with a validation split `loss` and the metrics
 /// asked for. Everything random is a function of the trial's seed.
@@ -55,13 +62,18 @@ impl TrainingFunction for Supervised {
             programs.load(trial.program()?, device)?
         };
         let objective = Objective::new(settings.loss, &program, &view)?;
-        let mut model = Model::new(program, trial.initial()?, device)?;
+        let resumed = trial.checkpoint()?.map(Resumed::new).transpose()?;
+        let mut model = match &resumed {
+            Some(resumed) => resumed.model(program, device)?,
+            None => Model::new(program, &tensors::read_file(trial.initial()?)?, INITIAL, device)?,
+        };
         if model.parameters().is_empty() {
             return Err(Error::trial("the module has no trainable parameters"));
         }
         let train = view.train().to_vec();
         let batch_size = settings.batch_size.min(train.len());
-        let rates = Rates::new(&settings, train.len().div_ceil(batch_size) as u64);
+        let steps_per_epoch = train.len().div_ceil(batch_size) as u64;
+        let rates = Rates::new(&settings, steps_per_epoch);
         let mut optimizer = Optimizer::new(
             model.parameters(),
             &OptimizerOptions {
@@ -76,9 +88,16 @@ impl TrainingFunction for Supervised {
         let mut validation = Batches::new(view.clone(), validation_size, device)?;
         let mut keeper = Keeper::default();
         let mut order = Vec::new();
-        let mut step = 0;
+        let mut trained = 0;
+        if let Some(resumed) = resumed {
+            resumed.restore_optimizer(&optimizer, settings.optimizer, &model)?;
+            resumed.restore_random(device)?;
+            keeper = Keeper::restore(trial, &resumed);
+            trained = resumed.epoch;
+        }
+        let mut step = u64::from(trained) * steps_per_epoch;
         trial.first_step();
-        for epoch in 1..=settings.epochs {
+        for epoch in trained + 1..=settings.epochs {
             epoch_order(&train, seed, epoch, &mut order);
             model.program.train(true)?;
             let mut train_loss = TrainLoss::new(epoch);
@@ -109,36 +128,19 @@ impl TrainingFunction for Supervised {
             let value = report.get(&trial.spec().objective.metric).copied();
             let flow = trial.report(epoch, report)?;
             keeper.look(trial, &model, value.unwrap_or(f64::NAN))?;
-            if flow == Flow::Stop && epoch < settings.epochs {
-                return keeper.end(trial, Completion::Stopped);
+            if epoch == settings.epochs {
+                break;
+            }
+            if flow == Flow::Pause || flow == Flow::Continue && trial.is_checkpoint_due() {
+                let best = keeper.earlier(trial, epoch);
+                trial.save(resume::collect(&model, &optimizer, settings.optimizer, device, step, best)?)?;
+            }
+            match flow {
+                Flow::Continue => {}
+                Flow::Stop => return keeper.end(trial, Completion::Stopped),
+                Flow::Pause => return Ok(Completion::Paused),
             }
         }
         keeper.end(trial, Completion::Finished)
-    }
-}
-
-/// Keeps the weights of the report that counts. They are copied at the report: a trial may be stopped in the
-/// middle of a later epoch.
-#[derive(Default)]
-struct Keeper {
-    weights: Option<Vec<NamedTensor>>,
-}
-
-impl Keeper {
-    fn look(&mut self, trial: &mut TrialContext, model: &Model, value: f64) -> Result<()> {
-        let select = trial.spec().objective.select;
-        if trial.is_worth_keeping(value) {
-            self.weights = Some(model.state()?);
-        } else if select == Select::Last {
-            self.weights = None;
-        }
-        Ok(())
-    }
-
-    fn end(self, trial: &mut TrialContext, completion: Completion) -> Result<Completion> {
-        if let Some(weights) = self.weights {
-            trial.keep_weights(&weights)?;
-        }
-        Ok(completion)
     }
 }

@@ -1,80 +1,78 @@
 //! A generated module with its weights: the program's placeholders replaced by real tensors.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
-use lethe_flight::tensors::{self, NamedTensor};
-use tch::{Device, Kind, Tensor};
+use lethe_flight::tensors::NamedTensor;
+use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::torch::Program;
+use crate::torch::{Program, from_named, kind_of, to_named};
+
+/// Where weights come from, for errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub what: &'static str,
+    /// What to do if they do not fit the program.
+    pub remedy: &'static str,
+}
 
 /// A program whose parameters and buffers are the trial's own.
 pub struct Model {
     pub program: Program,
-    /// Distinct trainable tensors: a tied weight is here once.
+    /// Distinct trainable tensors, each under the first of its names: a tied weight is here once.
     parameters: Vec<Tensor>,
-    /// Under each of its `state_dict` names, with its dtype's name; in the order of the initial weights.
-    state: Vec<(String, &'static str, Tensor)>,
+    names: Vec<String>,
+    /// Names of the `state_dict`, in the order in which they were given.
+    state: Vec<String>,
 }
 
 impl Model {
-    /// Puts the weights of a file (see [`lethe_flight::tensors`]) into a program, by `state_dict` name.
+    /// Puts weights into a program, by `state_dict` name.
     ///
     /// Tensors that share memory in the program are one tensor here too: tied weights stay tied.
     ///
     /// # Errors
-    /// If a name, shape or dtype of the file does not fit the program, or a placeholder gets no weights.
-    pub fn new(program: Program, weights: &Path, device: Device) -> Result<Self> {
+    /// If a name, shape or dtype does not fit the program, or a placeholder gets no weights.
+    pub fn new(program: Program, given: &[NamedTensor], origin: Origin, device: Device) -> Result<Self> {
+        let Origin { what, remedy } = origin;
         let slots = program.slots()?;
-        let given = tensors::read_file(weights)?;
         let mut by_name: BTreeMap<&str, &NamedTensor> = given.iter().map(|t| (t.name.as_str(), t)).collect();
-        let mut model = Self { program, parameters: Vec::new(), state: Vec::new() };
+        let state = given.iter().map(|t| t.name.clone()).collect();
+        let mut model = Self { program, parameters: Vec::new(), names: Vec::new(), state };
         let mut shared: HashMap<u64, Tensor> = HashMap::new();
-        let mut bound: HashMap<&str, (&'static str, Tensor)> = HashMap::new();
         for slot in &slots {
             let Some(weights) = by_name.remove(slot.name.as_str()) else {
                 if slot.is_placeholder || slot.is_parameter {
-                    return Err(Error::trial(format!(
-                        "there are no initial weights for {}: send each entry of the module's state_dict",
-                        slot.name
-                    )));
+                    return Err(Error::trial(format!("there are no {what} for {}: {remedy}", slot.name)));
                 }
                 // A buffer outside the state_dict comes with its values in the program.
                 continue;
             };
-            let (kind, dtype) = kind_of(&weights.dtype)?;
             let expected = (slot.tensor.size(), slot.tensor.f_kind()?);
-            if expected != (weights.shape.clone(), kind) {
+            if expected != (weights.shape.clone(), kind_of(&weights.dtype)?) {
                 return Err(Error::trial(format!(
-                    "the initial weights of {} have shape {:?} and dtype {}, the program has shape {:?} and dtype {:?}",
+                    "the {what} of {} have shape {:?} and dtype {}, the program has shape {:?} and dtype {:?}: {remedy}",
                     slot.name, weights.shape, weights.dtype, expected.0, expected.1
                 )));
             }
             let tensor = match shared.get(&slot.storage) {
                 Some(tensor) if slot.storage != 0 && tensor.size() == expected.0 => tensor.shallow_clone(),
                 _ => {
-                    let tensor =
-                        Tensor::f_from_data_size(&weights.data, &weights.shape, kind)?.f_to(device)?;
+                    let tensor = from_named(weights, device)?;
                     let trains = slot.is_parameter && slot.tensor.requires_grad();
                     let tensor = tensor.f_set_requires_grad(trains)?;
                     if trains {
                         model.parameters.push(tensor.shallow_clone());
+                        model.names.push(slot.name.clone());
                     }
                     shared.insert(slot.storage, tensor.shallow_clone());
                     tensor
                 }
             };
             model.program.bind(&slot.name, &tensor)?;
-            bound.insert(&slot.name, (dtype, tensor));
         }
         if let Some(name) = by_name.keys().next() {
-            return Err(Error::trial(format!("the initial weights have {name}, which the program has not")));
-        }
-        for tensor in &given {
-            if let Some((dtype, bound)) = bound.remove(tensor.name.as_str()) {
-                model.state.push((tensor.name.clone(), dtype, bound));
-            }
+            return Err(Error::trial(format!("the {what} have {name}, which the program has not: {remedy}")));
         }
         Ok(model)
     }
@@ -84,32 +82,29 @@ impl Model {
         &self.parameters
     }
 
-    /// A copy of all parameters and buffers, by name, as they are now.
-    pub fn state(&self) -> Result<Vec<NamedTensor>> {
-        self.state
-            .iter()
-            .map(|(name, dtype, tensor)| {
-                let tensor = tensor.f_detach()?.f_to(Device::Cpu)?.f_contiguous()?;
-                let mut data = vec![0; tensor.numel() * tensors::element_bytes(dtype)?];
-                tensor.f_copy_data_u8(&mut data, tensor.numel())?;
-                Ok(NamedTensor { name: name.clone(), dtype: (*dtype).into(), shape: tensor.size(), data })
-            })
-            .collect()
+    /// The name of each of them.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
-}
 
-fn kind_of(dtype: &str) -> Result<(Kind, &'static str)> {
-    Ok(match dtype {
-        "float64" => (Kind::Double, "float64"),
-        "float32" => (Kind::Float, "float32"),
-        "float16" => (Kind::Half, "float16"),
-        "bfloat16" => (Kind::BFloat16, "bfloat16"),
-        "int64" => (Kind::Int64, "int64"),
-        "int32" => (Kind::Int, "int32"),
-        "int16" => (Kind::Int16, "int16"),
-        "int8" => (Kind::Int8, "int8"),
-        "uint8" => (Kind::Uint8, "uint8"),
-        "bool" => (Kind::Bool, "bool"),
-        other => return Err(Error::trial(format!("weights of dtype {other} cannot be trained"))),
-    })
+    /// A copy of the `state_dict` as it is now.
+    pub fn state(&self) -> Result<Vec<NamedTensor>> {
+        // Asked of the program, for a method may put another tensor in place of a buffer.
+        let slots = self.program.slots()?;
+        let by_name: HashMap<&str, &Tensor> = slots.iter().map(|s| (s.name.as_str(), &s.tensor)).collect();
+        let held = self.state.iter().filter_map(|name| by_name.get_key_value(name.as_str()));
+        held.map(|(name, tensor)| to_named((*name).to_owned(), tensor)).collect()
+    }
+
+    /// A copy of the buffers that the `state_dict` leaves out, as they are now.
+    pub fn hidden(&self) -> Result<Vec<NamedTensor>> {
+        let slots = self.program.slots()?;
+        let hidden = slots.into_iter().filter(|slot| !self.state.contains(&slot.name));
+        hidden.map(|slot| to_named(slot.name, &slot.tensor)).collect()
+    }
+
+    /// Sets such buffers.
+    pub fn set_hidden(&mut self, buffers: &[NamedTensor], device: Device) -> Result<()> {
+        buffers.iter().try_for_each(|buffer| self.program.bind(&buffer.name, &from_named(buffer, device)?))
+    }
 }

@@ -18,6 +18,7 @@ pub struct RawOptimizer {
 
 pub type TensorCallback = extern "C" fn(*mut c_void, *const c_char, c_int, c_int, u64, *mut C_tensor);
 pub type NameCallback = extern "C" fn(*mut c_void, *const c_char);
+pub type StateCallback = extern "C" fn(*mut c_void, *const c_char, usize, *mut C_tensor);
 pub type EntryCallback = extern "C" fn(*mut c_void, *const c_char, *mut C_tensor);
 
 unsafe extern "C" {
@@ -66,7 +67,14 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub fn lethe_optimizer_free(optimizer: *mut RawOptimizer);
     pub fn lethe_optimizer_step(optimizer: *mut RawOptimizer, lr: f64, momentum: f64) -> *mut c_char;
+    pub fn lethe_optimizer_state(
+        optimizer: *const RawOptimizer,
+        context: *mut c_void,
+        callback: StateCallback,
+    ) -> *mut c_char;
     pub fn lethe_seed(seed: u64) -> *mut c_char;
+    pub fn lethe_random_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;
+    pub fn lethe_set_random_state(device: c_int, state: *const C_tensor) -> *mut c_char;
     pub fn lethe_intra_threads(threads: c_int) -> *mut c_char;
     pub fn lethe_inter_threads(threads: c_int) -> *mut c_char;
     pub fn lethe_cuda_devices(count: *mut c_int) -> *mut c_char;

@@ -5,6 +5,7 @@ mod device;
 mod ffi;
 mod optimizer;
 mod program;
+mod raw;
 mod runtime;
 
 use std::ffi::{CStr, CString, c_char};
@@ -12,9 +13,13 @@ use std::ffi::{CStr, CString, c_char};
 use crate::error::{Error, Result, plain};
 
 pub use device::{find_device, name as device_name};
-pub use optimizer::{Optimizer, OptimizerOptions};
+pub use optimizer::{Optimizer, OptimizerOptions, StateTensor};
 pub use program::{Program, Slot};
-pub use runtime::{exit, fast_dropout, keep_memory, plain_interpreter, prepare, scalar, seed, set_threads};
+pub use raw::{from_named, kind_of, to_named};
+pub use runtime::{
+    exit, fast_dropout, keep_memory, plain_interpreter, prepare, random_state, scalar, seed,
+    set_random_state, set_threads,
+};
 
 /// Turns what a bridge function returned into a result, and frees the text.
 fn check(text: *mut c_char) -> Result<()> {

@@ -1,6 +1,9 @@
 //! Optimizer steps over all parameters in one call.
 
+use std::ffi::{CStr, c_char, c_void};
+
 use tch::Tensor;
+use torch_sys::C_tensor;
 
 use lethe_flight::message::training::Optimizer as Kind;
 
@@ -16,6 +19,16 @@ pub struct OptimizerOptions {
     pub grad_clip: Option<f64>,
     /// Whether SGD and RMSprop keep momentum buffers: a momentum other than 0 at any step.
     pub keeps_momentum: bool,
+}
+
+/// One tensor of an optimizer's state.
+pub struct StateTensor {
+    /// As in PyTorch: `exp_avg`, `exp_avg_sq`, `step`, `momentum_buffer`, `square_avg`.
+    pub state: String,
+    /// Its parameter's place among those that the optimizer was made with.
+    pub place: usize,
+    /// The optimizer's own: what is copied into it is its state from then on.
+    pub tensor: Tensor,
 }
 
 /// An optimizer with its state: PyTorch's formulas, by libtorch's fused kernels where there are any.
@@ -59,6 +72,21 @@ impl Optimizer {
         // SAFETY: `raw` is valid until drop.
         check(unsafe { ffi::lethe_optimizer_step(self.raw, lr, momentum) })
     }
+
+    /// All of the state, in an order that depends on the parameters alone.
+    pub fn state(&self) -> Result<Vec<StateTensor>> {
+        let mut tensors: Vec<StateTensor> = Vec::new();
+        // SAFETY: the callback gets `tensors` back as its context, and only during the call.
+        check(unsafe { ffi::lethe_optimizer_state(self.raw, (&raw mut tensors).cast(), push_state) })?;
+        Ok(tensors)
+    }
+}
+
+extern "C" fn push_state(context: *mut c_void, state: *const c_char, place: usize, tensor: *mut C_tensor) {
+    // SAFETY: `context` is the Vec that `state` gave, the text a C string, the tensor one that is ours.
+    let tensors = unsafe { &mut *context.cast::<Vec<StateTensor>>() };
+    let state = unsafe { CStr::from_ptr(state) }.to_string_lossy().into_owned();
+    tensors.push(StateTensor { state, place, tensor: unsafe { Tensor::from_ptr(tensor) } });
 }
 
 impl Drop for Optimizer {

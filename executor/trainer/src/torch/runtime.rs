@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{check, ffi};
 use crate::error::Result;
@@ -12,6 +12,29 @@ use crate::error::Result;
 pub fn seed(seed: u64) -> Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { ffi::lethe_seed(seed) })
+}
+
+/// The state of the default generator of a device, uint8 on the CPU. Dropout masks draw their seeds from it
+/// too (see [`fast_dropout`]): nothing else in this process is random.
+pub fn random_state(device: Device) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: `out` is set to a tensor that is ours where no error is returned.
+    check(unsafe { ffi::lethe_random_state(index(device), &mut out) })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// # Errors
+/// If it is not the state of such a generator.
+pub fn set_random_state(device: Device, state: &Tensor) -> Result<()> {
+    // SAFETY: the tensor lives through the call, which copies it.
+    check(unsafe { ffi::lethe_set_random_state(index(device), state.as_ptr()) })
+}
+
+fn index(device: Device) -> i32 {
+    match device {
+        Device::Cuda(index) => i32::try_from(index).unwrap_or(0),
+        _ => -1,
+    }
 }
 
 /// Threads of one operation, for the calling thread; and one thread for operations side by side, which

@@ -101,7 +101,7 @@ async fn listen(receiver: &mut Receiver<ToWorker>, current: &mut Current, jobs: 
                     }
                 }
             }
-            ToWorker::Decision { trial, attempt, stop } => current.decide(trial, attempt, stop),
+            ToWorker::Decision { trial, attempt, verdict } => current.decide(trial, attempt, verdict),
             ToWorker::Stop { trial, attempt } => current.stop(trial, attempt),
             ToWorker::Exit => return Ok(End::Told),
         }

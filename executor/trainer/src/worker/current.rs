@@ -1,5 +1,7 @@
 //! Which attempt runs, for messages that come from the executor.
 
+use lethe_flight::message::training::Verdict;
+
 use crate::function::Interrupter;
 
 /// The attempt given last. Messages for any other are ignored.
@@ -22,9 +24,9 @@ impl Current {
         }
     }
 
-    pub fn decide(&self, trial: u32, attempt: u32, stop: bool) {
+    pub fn decide(&self, trial: u32, attempt: u32, verdict: Verdict) {
         if let Some(interrupter) = self.matching(trial, attempt) {
-            interrupter.decide(stop);
+            interrupter.decide(verdict);
         }
     }
 

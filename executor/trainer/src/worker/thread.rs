@@ -5,14 +5,13 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use lethe_flight::exchange::Sender;
-use lethe_flight::message::training::Metrics;
 use lethe_flight::message::worker::{FromWorker, Run};
 use tch::Device;
 use tokio::sync::oneshot;
 
 use crate::data::ViewCache;
 use crate::error::{Error, Result};
-use crate::function::{self, Attempt, Interrupter, Registry};
+use crate::function::{self, Attempt, Interrupter, Registry, Said};
 use crate::torch;
 
 /// An attempt to run.
@@ -64,9 +63,17 @@ fn train(registry: &Registry, device: Device, jobs: &mpsc::Receiver<Job>, sender
     let mut previous_end = None;
     while let Ok(Job { run, interrupter, arrived }) = jobs.recv() {
         let (trial, attempt) = (run.spec.trial, run.spec.attempt);
-        let mut sink = |epoch: u32, metrics: &Metrics| -> Result<()> {
-            let report = FromWorker::Report { trial, attempt, epoch, metrics: metrics.clone() };
-            Ok(sender.blocking_send(&report)?)
+        let mut sink = |said: Said| -> Result<()> {
+            let message = match said {
+                Said::Report { epoch, metrics } => {
+                    FromWorker::Report { trial, attempt, epoch, metrics: metrics.clone() }
+                }
+                Said::Checkpoint { epoch, path } => {
+                    FromWorker::Checkpoint { trial, attempt, epoch, path: path.display().to_string() }
+                }
+            };
+            // Waits only where the executor reads none of the 64 messages before.
+            Ok(sender.blocking_send(&message)?)
         };
         let attempted = Attempt { run: &run, device, views: &mut views, interrupter, arrived, previous_end };
         let ended = function::run(registry, attempted, &mut sink);

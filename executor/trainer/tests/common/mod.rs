@@ -13,7 +13,7 @@ use lethe_flight::message::training::{
 use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::{self, NamedTensor};
 use lethe_trainer::data::ViewCache;
-use lethe_trainer::function::{Attempt, Ended, run};
+use lethe_trainer::function::{Attempt, Ended, Said, run};
 use lethe_trainer::{Interrupter, Registry, torch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,14 +152,20 @@ pub fn trial(folder: &TempDir, program: &str, view: View, supervised: Supervised
                 metric: "train_loss".into(),
                 direction: Direction::Min,
                 select: Select::Last,
+                further: vec![],
             },
             rungs: vec![],
+            decide_every: None,
+            checkpoint: None,
+            checkpoint_every_s: None,
             best_so_far: None,
         },
         program: Some(fixture(&format!("{program}.pt")).to_str().unwrap().into()),
         initial: Some(initial.to_str().unwrap().into()),
         view: Some(view),
+        checkpoint: None,
         weights: folder.path().join("kept.arrow").to_str().unwrap().into(),
+        checkpoints: folder.path().join("saved").to_str().unwrap().into(),
     }
 }
 
@@ -185,9 +191,11 @@ pub fn run_with(
     let interrupter = Interrupter::default();
     let other = interrupter.clone();
     let mut reports = Reports::new();
-    let mut sink = |epoch: u32, metrics: &Metrics| {
-        reports.push((epoch, metrics.clone()));
-        look(epoch, metrics, &other);
+    let mut sink = |said: Said| {
+        if let Said::Report { epoch, metrics } = said {
+            reports.push((epoch, metrics.clone()));
+            look(epoch, metrics, &other);
+        }
         Ok(())
     };
     let attempt = Attempt {
