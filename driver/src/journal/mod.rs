@@ -1,0 +1,43 @@
+//! An experiment's journal: the append-only log of what was decided, from which the experiment goes on after its
+//! driver was killed or its host was lost. Format and guarantees: `docs/journal.md`.
+//!
+//! A driver takes the experiment's folder ([`Folder::lock`]) and begins a [`Log`] there, or reads the one that is
+//! there to its end and goes on with it ([`Recovery`]). [`Writer`] is a log whose writes happen on a thread.
+//! With an object store, [`Mirror`] holds a copy of the folder: [`Mirror::begin`] or [`Mirror::restore`] come
+//! before the log is opened, and a [`Shipper`] follows it.
+//!
+//! - [`line`](mod@line): a record as a line of text.
+//! - [`record`]: what records say.
+//! - [`batch`]: records on their way to the file.
+//! - [`folder`]: one driver at a time.
+//! - [`file`](mod@file), [`log`](mod@log), [`writer`], [`syncer`]: onto the local disk.
+//! - [`reader`], [`recovery`]: back from there.
+//! - [`store`], [`mirror`], [`segments`], [`shipper`], [`retry`]: the copy in an object store.
+
+mod batch;
+mod file;
+mod folder;
+mod line;
+mod log;
+mod mirror;
+mod reader;
+mod record;
+mod recovery;
+mod retry;
+mod segments;
+mod shipper;
+mod store;
+mod syncer;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use folder::{FILE, Folder};
+pub use log::Log;
+pub use mirror::Mirror;
+pub use reader::{Reader, Torn};
+pub use record::{Entry, FORMAT, Header, Record};
+pub use recovery::Recovery;
+pub use segments::Position;
+pub use shipper::Shipper;
+pub use writer::Writer;
