@@ -1,8 +1,10 @@
-//! How an experiment ends: all trials have, the user cancels, or it cannot go on.
+//! How an experiment ends: its trials have ended, its budget is used up, the user cancels, or it cannot go on.
 
 use lethe_flight::message::experiment::{End, TrialState};
 
-use super::state::{Course, Phase};
+use super::run::is_numeric;
+use super::state::Course;
+use super::trial::Phase;
 use super::{Action, Experiment};
 
 /// So many trials that end first, all by failing, end the experiment: the fault is not the hyperparameters'.
@@ -17,15 +19,40 @@ impl Experiment {
         self.drain(End::Aborted { error }, out);
     }
 
+    /// The budget is used up.
+    pub(super) fn complete(&mut self, why: &str, out: &mut Vec<Action>) {
+        if self.state.searching() {
+            out.push(Action::Notice { text: format!("the search ends: {why}") });
+            self.drain(End::Completed, out);
+        }
+    }
+
+    /// Looks at a reported value and at the epochs spent.
+    pub(super) fn look_at_budget(&mut self, value: f64, out: &mut Vec<Action>) {
+        let budget = &self.settings.budget;
+        if let Some(target) = budget.target
+            && !value.is_nan()
+            && !self.settings.objective.better(target, value)
+        {
+            let text =
+                format!("{} has reached {value}, its target is {target}", self.settings.objective.metric);
+            self.complete(&text, out);
+        } else if let Some(epochs) = budget.epochs
+            && self.state.epochs >= epochs
+        {
+            self.complete(&format!("all {epochs} epochs are spent"), out);
+        }
+    }
+
     /// Stops what runs, and waits for it, so that the results have the last of it; bounded by a timer.
     fn drain(&mut self, end: End, out: &mut Vec<Action>) {
-        if self.state.course != Course::Searching {
+        if !self.state.searching() {
             return;
         }
         self.state.course = Course::Draining(end);
         for (&slot, held) in &self.state.slots {
             if let Some(trial) = held.running {
-                let attempt = self.state.trials.get(trial as usize).map_or(0, |trial| trial.attempts);
+                let attempt = self.state.trial(trial).map_or(0, |trial| trial.attempts);
                 out.push(Action::Stop { slot, trial, attempt });
             }
         }
@@ -42,12 +69,27 @@ impl Experiment {
 
     pub(super) fn end_if_done(&mut self, out: &mut Vec<Action>) {
         match self.state.course {
-            Course::Searching if self.state.counts.ended() == self.settings.trials => self.finish(out),
+            Course::Searching => {
+                let idle = |experiment: &Self| {
+                    experiment.state.counts.running == 0 && experiment.state.counts.ahead == 0
+                };
+                // Nothing runs and nothing will begin, but a paused trial may be worth going on.
+                if idle(self) && !self.has_more() {
+                    while self.state.counts.paused > 0 && idle(self) && self.promote_next(out) {}
+                    if idle(self) {
+                        self.finish(out);
+                    } else {
+                        self.fill_slots(out);
+                    }
+                }
+            }
             Course::Draining(_) => {
                 // A slot that runs nothing is of no more use.
                 self.state.free.clear();
+                let by_number = &mut self.state.by_number;
                 self.state.slots.retain(|&slot, held| {
                     if held.running.is_none() {
+                        by_number.remove(&held.number);
                         out.push(Action::Release { slot });
                     }
                     held.running.is_some()
@@ -56,7 +98,7 @@ impl Experiment {
                     self.finish(out);
                 }
             }
-            Course::Searching | Course::Over(_) => {}
+            Course::Over(_) => {}
         }
     }
 
@@ -67,21 +109,34 @@ impl Experiment {
         };
         self.state.course = Course::Over(end.clone());
         self.state.free.clear();
-        for (slot, _) in std::mem::take(&mut self.state.slots) {
+        self.state.by_number.clear();
+        for (slot, held) in std::mem::take(&mut self.state.slots) {
+            if let Some(trial) = held.running {
+                self.interrupt(trial);
+            }
             out.push(Action::Release { slot });
         }
+        // Those that have not ended keep their place: the experiment can be extended. Here they count as they are.
+        let completed = end == End::Completed;
         for number in 0..self.asked() {
-            if !matches!(self.state.trials[number as usize].phase, Phase::Ended(_)) {
-                self.end_trial(number, TrialState::Cancelled, None, out);
+            let Some(trial) = self.state.trial(number) else { continue };
+            if matches!(trial.phase, Phase::Ended(_)) {
+                continue;
             }
+            let state = trial.state(Some(completed));
+            if state == TrialState::Stopped {
+                self.look_at_best(number, out);
+            }
+            self.state.counts.end(state);
+            out.push(Action::TrialEnded { trial: number, state, error: None });
         }
+        self.state.counts.paused = 0;
         out.push(Action::Over { end });
     }
 
-    /// Ends the search where nothing but failures has come of it. A loss that is no number is an ordinary
-    /// result of bad hyperparameters and does not count.
+    /// Ends the search where nothing but failures has come of it.
     pub(super) fn look_at_failure(&mut self, trial: u32, error: String, out: &mut Vec<Action>) {
-        if error.starts_with("the loss is NaN") || error.starts_with("the loss is not finite") {
+        if is_numeric(&error) {
             // A trial that ended so is not one of `HOPELESS` failures: the search goes on.
             self.state.numeric_failures += 1;
             return;

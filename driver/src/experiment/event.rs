@@ -1,14 +1,18 @@
 //! What happens to an experiment.
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::training::{Metrics, Outcome, ProgramRef, Timing};
+use lethe_flight::message::training::{CheckpointRef, Metrics, Outcome, ProgramRef, Timing};
+use serde::{Deserialize, Serialize};
 
 /// One connection of a slot. A slot that connects again, with the same number, has another key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SlotKey(pub u64);
 
-/// The only input of [`super::Experiment::handle`].
-#[derive(Debug, Clone, PartialEq)]
+/// The only input of [`super::Experiment::handle`], and what the journal holds: an experiment is what its events
+/// have made of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// The first event.
     Started,
@@ -16,6 +20,20 @@ pub enum Event {
     Suggested {
         trial: u32,
         hparams: Hparams,
+        /// In the optimizer's words.
+        why: String,
+        /// What the optimizer wants to see again with this trial.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<serde_json::Value>,
+    },
+    /// Answers [`super::Action::Suggest`]: there are no further points.
+    Exhausted {
+        trial: u32,
+    },
+    /// Answers [`super::Action::Check`]; None allows the suggestion.
+    Checked {
+        trial: u32,
+        refused: Option<String>,
     },
     /// Answers [`super::Action::Prepare`]: the trial can be handed out.
     Prepared {
@@ -50,7 +68,15 @@ pub enum Event {
         trial: u32,
         attempt: u32,
         epoch: u32,
+        #[serde(with = "lethe_flight::message::nullable")]
         metrics: Metrics,
+    },
+    /// The attempt's checkpoint after this epoch is complete.
+    Checkpointed {
+        slot: SlotKey,
+        trial: u32,
+        attempt: u32,
+        epoch: u32,
     },
     Ended {
         slot: SlotKey,
@@ -59,8 +85,23 @@ pub enum Event {
         outcome: Outcome,
         timing: Timing,
     },
+    /// After a resume: these checkpoints are nowhere any more.
+    CheckpointsLost {
+        checkpoints: Vec<CheckpointRef>,
+    },
+    /// The attempt has had its time.
+    TrialTimeUp {
+        trial: u32,
+        attempt: u32,
+    },
+    /// The experiment has had its time.
+    TimeUp,
     Cancel {
         reason: String,
+    },
+    /// The experiment cannot go on: the optimizer or a predicate of the user's failed.
+    Abort {
+        error: String,
     },
     /// The timer of [`super::Action::StartDrainTimer`] has run out.
     DrainExpired,

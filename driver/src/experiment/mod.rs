@@ -1,41 +1,47 @@
 //! The experiment's state machine: `handle(event) -> actions`.
 //!
 //! It has no clock, does no I/O and draws no random numbers but from its seed: the same events give the same
-//! actions. Slots, timers, optimizers and files live around it, in [`crate::service`].
+//! actions. Slots, timers, optimizers, the journal and files live around it, in [`crate::service`].
 //!
 //! | file | |
 //! |---|---|
 //! | [`event`], [`action`] | its input and output |
 //! | `settings` | what it is told at its beginning |
-//! | `state` | plain data |
-//! | `trials` | a trial's way from suggestion to end |
+//! | `state`, `trial`, `row` | plain data |
+//! | `suggest` | a trial's way until it is ready: suggested, checked, prepared |
+//! | `run` | handed out, reported, decided, ended |
+//! | `pause` | paused, promoted; checkpoints |
 //! | `slots` | slots come and go |
 //! | `ending` | how the experiment ends |
+//! | `restart` | how it goes on in another process |
 //! | `report` | what it shows: progress and results |
+//! | [`describe`] | its decisions in words |
 
 pub mod action;
+pub mod describe;
 mod ending;
 pub mod event;
+mod pause;
 mod report;
+mod restart;
+mod row;
+mod run;
 mod seed;
 mod settings;
 mod slots;
 mod state;
+mod suggest;
 #[cfg(test)]
 mod tests;
-mod trials;
+mod trial;
 
 pub use action::Action;
 pub use event::{Event, SlotKey};
 pub use seed::trial_seed;
-pub use settings::Settings;
+pub use settings::{Ahead, Settings};
 
 use crate::stopping::StoppingRule;
 use state::{Course, State};
-
-/// Trials that are kept ready beyond one for each slot. A module is generated one after another in the user's
-/// process, in some 20 ms; where trials are stopped sooner than that, slots live on what is ready.
-const AHEAD: u32 = 8;
 
 /// One experiment: a source of trials, and the slots that run them.
 pub struct Experiment {
@@ -52,9 +58,18 @@ impl Experiment {
     pub fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         let out = &mut actions;
+        if self.end().is_some() {
+            // What comes late finds its trial where the experiment left it.
+            if let Event::SlotJoined { slot, .. } = event {
+                out.push(Action::Release { slot });
+            }
+            return actions;
+        }
         match event {
             Event::Started => {}
-            Event::Suggested { trial, hparams } => self.suggested(trial, hparams, out),
+            Event::Suggested { trial, hparams, why, .. } => self.suggested(trial, hparams, why, out),
+            Event::Exhausted { trial } => self.exhausted(trial, out),
+            Event::Checked { trial, refused } => self.checked(trial, refused, out),
             Event::Prepared { trial, program } => self.prepared(trial, program),
             Event::PreparationFailed { trial, error } => self.preparation_failed(trial, error, out),
             Event::SlotJoined { slot, number } => self.slot_joined(slot, number, out),
@@ -64,36 +79,53 @@ impl Experiment {
             Event::Report { slot, trial, attempt, epoch, metrics } => {
                 self.report(slot, trial, attempt, epoch, metrics, out);
             }
+            Event::Checkpointed { slot, trial, attempt, epoch } => {
+                self.checkpointed(slot, trial, attempt, epoch, out);
+            }
             Event::Ended { slot, trial, attempt, outcome, timing } => {
                 self.attempt_ended(slot, trial, attempt, outcome, timing, out);
             }
+            Event::CheckpointsLost { checkpoints } => self.checkpoints_lost(&checkpoints, out),
+            Event::TrialTimeUp { trial, attempt } => self.trial_time_up(trial, attempt, out),
+            Event::TimeUp => self.complete("its time is up", out),
             Event::Cancel { reason } => self.cancel(reason, out),
+            Event::Abort { error } => self.abort(error, out),
             Event::DrainExpired => self.drain_expired(out),
         }
         self.schedule(out);
         actions
     }
 
-    /// Fills free slots, then asks for what will be needed next.
+    /// Fills free slots, then asks for what will be needed next, or ends the experiment.
     fn schedule(&mut self, out: &mut Vec<Action>) {
+        if self.state.course == Course::Searching {
+            self.fill_slots(out);
+            self.suggest_ahead(out);
+        }
         self.end_if_done(out);
-        if self.state.course != Course::Searching {
-            return;
-        }
-        while let (Some(&slot), Some(&trial)) = (self.state.free.first(), self.state.ready.first()) {
+    }
+
+    /// A promotion goes before a trial that has not begun.
+    fn fill_slots(&mut self, out: &mut Vec<Action>) {
+        while let Some(&slot) = self.state.free.first() {
+            // Promoted trials whose program is being made again already wait for free slots.
+            if self.state.promoted < self.state.free.len() {
+                self.promote_next(out);
+            }
+            let Some(&(class, trial)) = self.state.ready.first() else { return };
             self.state.free.remove(&slot);
-            self.state.ready.remove(&trial);
-            self.assign(slot, trial.1, out);
-        }
-        let present = u32::try_from(self.state.slots.len()).unwrap_or(u32::MAX);
-        let wanted = self.settings.slots.max(present).saturating_add(AHEAD);
-        while self.state.counts.ahead < wanted && self.asked() < self.settings.trials {
-            self.suggest(out);
+            self.state.ready.remove(&(class, trial));
+            self.assign(slot, trial, out);
         }
     }
 
     /// Trials asked for so far; the number of the next.
     fn asked(&self) -> u32 {
         u32::try_from(self.state.trials.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether further trials may be asked for.
+    fn has_more(&self) -> bool {
+        !self.state.exhausted && self.settings.budget.trials.is_none_or(|trials| self.asked() < trials)
     }
 }

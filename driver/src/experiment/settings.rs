@@ -1,22 +1,36 @@
-//! What an experiment is told at its beginning; never changes.
+//! What an experiment is told at its beginning, and anew when it is resumed.
 
 use lethe_flight::message::Hparams;
 use lethe_flight::message::dataset::DataSpec;
+use lethe_flight::message::experiment::{Budget, Retries};
 use lethe_flight::message::training::{Function, Objective};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub experiment: String,
     pub seed: u64,
-    /// Trials in all.
-    pub trials: u32,
-    /// Slots that are expected; a few trials more than slots are kept ready.
+    pub budget: Budget,
+    /// Slots that are expected.
     pub slots: u32,
-    /// How often a trial that was lost with its slot or worker is run again.
-    pub retries: u32,
+    pub ahead: Ahead,
+    /// Whether each suggestion is shown to the user's predicate.
+    pub checked: bool,
+    pub retries: Retries,
     pub objective: Objective,
     pub function: Function,
     pub data: Option<DataSpec>,
+    /// See [`lethe_flight::message::training::TrialSpec`].
+    pub checkpoint_every_s: Option<f64>,
+}
+
+/// How many trials are kept ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// So many beyond one for each slot: suggestions are as good now as later.
+    Spare(u32),
+    /// So many beyond those that run: a suggestion is the better the more results it knows. 0 makes none before
+    /// a slot waits for it.
+    Late(u32),
 }
 
 impl Settings {

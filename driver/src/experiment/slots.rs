@@ -1,21 +1,24 @@
 //! Slots come, become ready, leave.
 
-use super::state::{Course, Slot};
+use lethe_flight::message::experiment::TrialState;
+
+use super::state::Slot;
+use super::trial::Told;
 use super::{Action, Experiment, SlotKey};
 
 impl Experiment {
     pub(super) fn slot_joined(&mut self, key: SlotKey, number: u32, out: &mut Vec<Action>) {
-        if self.state.course != Course::Searching {
+        if !self.state.searching() {
             out.push(Action::Release { slot: key });
             return;
         }
         // The same slot on a new connection: whatever the old one was doing is lost, noticed or not.
-        let former = self.state.slots.iter().find(|(_, slot)| slot.number == number).map(|(&key, _)| key);
-        if let Some(former) = former {
+        if let Some(&former) = self.state.by_number.get(&number) {
             out.push(Action::Release { slot: former });
             self.slot_left(former, &format!("slot {number} has connected again"), out);
         }
         self.state.slots.insert(key, Slot { number, ready: false, running: None });
+        self.state.by_number.insert(number, key);
     }
 
     pub(super) fn slot_ready(&mut self, key: SlotKey) {
@@ -30,9 +33,15 @@ impl Experiment {
 
     pub(super) fn slot_left(&mut self, key: SlotKey, reason: &str, out: &mut Vec<Action>) {
         self.state.free.remove(&key);
-        if let Some(slot) = self.state.slots.remove(&key)
-            && let Some(trial) = slot.running
-        {
+        let Some(slot) = self.state.slots.remove(&key) else { return };
+        if self.state.by_number.get(&slot.number) == Some(&key) {
+            self.state.by_number.remove(&slot.number);
+        }
+        let Some(trial) = slot.running else { return };
+        // What it was told is done all the same.
+        if self.state.searching() && self.state.trial(trial).is_some_and(|trial| trial.told() == Told::Stop) {
+            self.end_trial(trial, TrialState::Stopped, None, out);
+        } else {
             self.lose(trial, reason, out);
         }
     }

@@ -1,28 +1,34 @@
 //! The task that owns an experiment: commands in, its state machine's actions out.
 //!
-//! It waits for nothing but its mailbox and one timer: what it sends goes into queues with room, or the receiver
-//! is given up.
+//! What has come in meanwhile is handled together: its events go to the journal in one write, and only then are
+//! their actions carried out. It waits for nothing but its mailbox, the optimizer, its timers and that write:
+//! what it sends goes into queues with room, or the receiver is given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::FlightData;
-use lethe_flight::message::experiment::{ExperimentResult, WatchEvent};
+use lethe_flight::message::experiment::{End, ExperimentResult, TrialState, WatchEvent};
 use lethe_flight::message::slot::ToSlot;
-use lethe_flight::wire;
+use lethe_flight::{Error, wire};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::feed::Feed;
+use super::chronicle::Chronicle;
+use super::engine::{Asked, Engine};
+use super::feed::{Feed, Request};
 use super::files::TrialFiles;
 use super::ledger::Ledger;
-use crate::experiment::{Action, Event, Experiment, SlotKey};
-use crate::search::Optimizer;
+use super::timers::Timers;
+use crate::experiment::{Action, Event, SlotKey};
+use lethe_tables::Snapshot;
 
 /// For stopped attempts to say their last.
 const DRAIN: Duration = Duration::from_secs(2);
+/// Commands that are handled together, before their actions are carried out.
+const TOGETHER: usize = 256;
 
 /// Frames to one slot. Dropping it ends the exchange after what is in it.
 type Outgoing = mpsc::Sender<Result<FlightData, Status>>;
@@ -32,6 +38,7 @@ pub enum Command {
     Ready { slot: SlotKey, worker_pid: u32, device: String },
     Event(Event),
     Result(oneshot::Sender<ExperimentResult>),
+    Snapshot(oneshot::Sender<Result<Snapshot, Error>>),
 }
 
 pub struct Join {
@@ -43,56 +50,67 @@ pub struct Join {
 
 pub struct Actor {
     name: String,
-    experiment: Experiment,
-    optimizer: Box<dyn Optimizer>,
+    chronicle: Chronicle,
+    engine: Engine,
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
     ledger: Ledger,
     slots: HashMap<SlotKey, Outgoing>,
     next_slot: u64,
-    drain: Option<Instant>,
+    timers: Timers,
+    /// Of events that are not in the journal yet.
+    waiting: VecDeque<Action>,
+    /// Makes the best trial's weights, and then the experiment is over.
+    closing: Option<(End, JoinHandle<()>)>,
 }
 
 impl Actor {
     pub fn new(
         name: String,
-        experiment: Experiment,
-        optimizer: Box<dyn Optimizer>,
+        chronicle: Chronicle,
+        engine: Engine,
         feed: Arc<Feed>,
         files: Arc<TrialFiles>,
     ) -> Self {
+        // A slot's key is not used again after a resume.
+        let next_slot = chronicle.next_slot();
         Self {
             name,
-            experiment,
-            optimizer,
+            chronicle,
+            engine,
             feed,
             files,
             ledger: Ledger::default(),
             slots: HashMap::new(),
-            next_slot: 0,
-            drain: None,
+            next_slot,
+            timers: Timers::default(),
+            waiting: VecDeque::new(),
+            closing: None,
         }
     }
 
-    /// Also after the experiment's end: it still answers, and releases slots that come late.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        self.handle(Event::Started);
+    /// `first` are the actions with which a resumed experiment goes on; a new one begins with its first event.
+    /// Runs also after the experiment's end: it still answers, and releases slots that come late.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, first: Option<Vec<Action>>) {
+        match first {
+            Some(actions) => self.waiting.extend(actions),
+            None => self.handle(Event::Started),
+        }
+        self.tell_ended();
         loop {
-            let expired = async {
-                match self.drain {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            self.carry_out_all().await;
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => return,
                 },
-                () = expired => {
-                    self.drain = None;
-                    self.handle(Event::DrainExpired);
-                }
+                event = self.engine.answer() => self.handle(event),
+                event = self.timers.due() => self.handle(event),
+                () = closed(&mut self.closing) => self.close(),
+            }
+            for _ in 1..TOGETHER {
+                let Ok(command) = commands.try_recv() else { break };
+                self.take(command);
             }
         }
     }
@@ -114,26 +132,37 @@ impl Actor {
             }
             Command::Event(event) => self.handle(event),
             Command::Result(answer) => _ = answer.send(self.result()),
+            Command::Snapshot(answer) => _ = answer.send(self.chronicle.snapshot(self.ledger.results())),
         }
     }
 
-    /// Events that actions bring about at once are handled in turn.
+    /// Its actions wait until the event is in the journal.
     fn handle(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            self.note(&event);
-            for action in self.experiment.handle(event) {
-                self.carry_out(action, &mut events);
+        self.note(&event);
+        self.waiting.extend(self.chronicle.handle(event, &mut self.engine));
+    }
+
+    /// Actions may bring about further events, whose actions wait in turn.
+    async fn carry_out_all(&mut self) {
+        while !self.waiting.is_empty() || self.chronicle.has_uncommitted() {
+            if let Err(error) = self.chronicle.commit().await {
+                // Without its journal the experiment cannot go on: it ends.
+                tracing::error!(experiment = self.name, %error, "the journal cannot be written");
+                self.chronicle.take_journal();
+                self.handle(Event::Abort { error: error.to_string() });
+            }
+            for action in std::mem::take(&mut self.waiting) {
+                self.carry_out(action);
             }
         }
-        self.feed.progress(self.experiment.progress());
+        self.feed.progress(self.chronicle.experiment().progress());
     }
 
     /// What is to be known of an event beside the state machine.
     fn note(&mut self, event: &Event) {
         match event {
             Event::Ended { slot, trial, attempt, timing, .. }
-                if self.experiment.is_current(*slot, *trial, *attempt) =>
+                if self.chronicle.experiment().is_current(*slot, *trial, *attempt) =>
             {
                 self.ledger.ended(*slot, *timing);
             }
@@ -142,17 +171,24 @@ impl Actor {
                 self.ledger.left(*slot);
             }
             Event::Prepared { trial, .. } | Event::PreparationFailed { trial, .. } => {
-                self.feed.settle(*trial)
+                self.feed.settle(*trial, Request::Prepare);
+            }
+            Event::Checked { trial, .. } => self.feed.settle(*trial, Request::Check),
+            Event::Suggested { trial, .. } | Event::Exhausted { trial } => {
+                self.feed.settle(*trial, Request::Ask);
             }
             _ => {}
         }
     }
 
-    fn carry_out(&mut self, action: Action, events: &mut VecDeque<Event>) {
+    fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Suggest { trial } => {
-                events.push_back(Event::Suggested { trial, hparams: self.optimizer.suggest(trial) });
-            }
+            Action::Suggest { trial, draw } => match self.engine.ask(trial, draw) {
+                Asked::Answered(event) => self.handle(event),
+                Asked::Later => {}
+                Asked::External => self.feed.add(WatchEvent::Ask { trial }),
+            },
+            Action::Check { trial, hparams } => self.feed.add(WatchEvent::Check { trial, hparams }),
             Action::Prepare { trial, seed, hparams } => {
                 self.files.expect(trial);
                 self.feed.add(WatchEvent::Prepare { trial, seed, hparams });
@@ -160,27 +196,26 @@ impl Actor {
             Action::Assign { slot, spec } => {
                 self.files.begin(spec.trial, spec.attempt);
                 self.ledger.assigned();
-                self.send(slot, &ToSlot::Assign { spec }, events);
+                if let Some(seconds) = self.chronicle.seconds_left() {
+                    self.timers.experiment(seconds);
+                }
+                if let Some(seconds) = self.chronicle.trial_seconds() {
+                    self.timers.attempt(spec.trial, spec.attempt, seconds);
+                }
+                self.send(slot, &ToSlot::Assign { spec });
             }
-            Action::Decide { slot, trial, attempt, stop } => {
-                self.send(slot, &ToSlot::Decision { trial, attempt, stop }, events);
+            Action::Decide { slot, trial, attempt, verdict, why: _ } => {
+                self.send(slot, &ToSlot::Decision { trial, attempt, verdict });
             }
-            Action::Stop { slot, trial, attempt } => {
-                self.send(slot, &ToSlot::Stop { trial, attempt }, events);
-            }
+            Action::Stop { slot, trial, attempt } => self.send(slot, &ToSlot::Stop { trial, attempt }),
             Action::Release { slot } => {
-                self.send(slot, &ToSlot::Release, events);
+                self.send(slot, &ToSlot::Release);
                 self.slots.remove(&slot);
                 self.ledger.left(slot);
             }
-            Action::TrialEnded { trial, state, error } => {
-                tracing::debug!(experiment = self.name, trial, ?state, error, "trial ended");
-                self.files.end(trial, self.experiment.best());
-                self.feed.settle(trial);
-                if let Some(error) = error {
-                    self.feed.add(WatchEvent::TrialFailed { trial, error });
-                }
-            }
+            Action::Paused { trial } => self.files.pause(trial),
+            Action::DropCheckpoint { checkpoint } => self.files.drop_checkpoint(checkpoint),
+            Action::TrialEnded { trial, state, error } => self.trial_ended(trial, state, error),
             Action::NewBest { trial, superseded } => {
                 tracing::info!(experiment = self.name, trial, superseded, "new best trial");
             }
@@ -188,18 +223,77 @@ impl Actor {
                 tracing::warn!(experiment = self.name, text, "notice");
                 self.feed.add(WatchEvent::Notice { text });
             }
-            Action::StartDrainTimer => self.drain = Some(Instant::now() + DRAIN),
+            Action::StartDrainTimer => self.timers.drain(DRAIN),
             Action::Over { end } => {
                 tracing::info!(experiment = self.name, ?end, "experiment over");
-                self.drain = None;
-                self.feed.progress(self.experiment.progress());
-                self.feed.over(end);
+                self.timers.clear();
+                self.begin_to_close(end);
+            }
+            Action::Promoted { trial, why } => {
+                tracing::debug!(experiment = self.name, trial, why, "trial promoted");
             }
         }
     }
 
+    fn trial_ended(&mut self, trial: u32, state: TrialState, error: Option<String>) {
+        tracing::debug!(experiment = self.name, trial, ?state, error, "trial ended");
+        self.files.end(trial, self.chronicle.experiment().best());
+        self.feed.settle_all(trial);
+        if self.engine.is_external() {
+            self.tell(trial);
+        }
+        if let Some(error) = error {
+            self.feed.add(WatchEvent::TrialFailed { trial, error });
+        }
+    }
+
+    /// The shim's optimizer learns what came of a trial.
+    fn tell(&self, trial: u32) {
+        if let Some(result) = self.chronicle.experiment().result(trial) {
+            let values = match result.history.is_empty() {
+                true => Vec::new(),
+                false => std::iter::once(result.value).chain(result.further).collect(),
+            };
+            let (state, hparams, history) = (result.state, result.hparams, result.history);
+            self.feed.add(WatchEvent::Tell { trial, state, hparams, values, history });
+        }
+    }
+
+    /// Of a resumed experiment the shim's optimizer, which is a new one, learns all that was before.
+    fn tell_ended(&self) {
+        if self.engine.is_external() {
+            self.chronicle.ended().into_iter().for_each(|trial| self.tell(trial));
+        }
+    }
+
+    /// The best trial's weights are made of its checkpoint, where it was paused at the end: off this task.
+    fn begin_to_close(&mut self, end: End) {
+        let (files, best) = (self.files.clone(), self.chronicle.experiment().best());
+        let (journal, feed) = (self.chronicle.take_journal(), self.feed.clone());
+        let closed = tokio::spawn(async move {
+            if let Some(best) = best
+                && let Err(error) = files.weights_of_checkpoint(best).await
+            {
+                feed.notice(format!("the best trial's weights cannot be made of its checkpoint: {error}"));
+            }
+            if let Some(journal) = journal
+                && let Err(error) = journal.close().await
+            {
+                feed.notice(error.to_string());
+            }
+        });
+        self.closing = Some((end, closed));
+    }
+
+    fn close(&mut self) {
+        if let Some((end, _)) = self.closing.take() {
+            self.feed.progress(self.chronicle.experiment().progress());
+            self.feed.over(end);
+        }
+    }
+
     /// A slot that does not read, or has gone, has left.
-    fn send(&mut self, slot: SlotKey, message: &ToSlot, events: &mut VecDeque<Event>) {
+    fn send(&mut self, slot: SlotKey, message: &ToSlot) {
         let Some(outgoing) = self.slots.get(&slot) else { return };
         let reason = match wire::frame(message) {
             Ok(frame) => match outgoing.try_send(Ok(frame)) {
@@ -211,17 +305,27 @@ impl Actor {
             },
             Err(error) => error.to_string(),
         };
-        events.push_back(Event::SlotLeft { slot, reason });
+        self.handle(Event::SlotLeft { slot, reason });
     }
 
     fn result(&self) -> ExperimentResult {
+        let experiment = self.chronicle.experiment();
         ExperimentResult {
             experiment: self.name.clone(),
-            end: self.experiment.end().cloned(),
-            best: self.experiment.best(),
-            trials: self.experiment.results(),
+            end: experiment.end().cloned(),
+            best: experiment.best(),
+            pareto: experiment.pareto(),
+            trials: experiment.results(),
             slots: self.ledger.results(),
             wall_s: self.ledger.wall_s(),
         }
+    }
+}
+
+/// Waits for the last file of an experiment that is over; for ever if there is none.
+async fn closed(closing: &mut Option<(End, JoinHandle<()>)>) {
+    match closing {
+        Some((_, made)) => _ = made.await,
+        None => std::future::pending().await,
     }
 }

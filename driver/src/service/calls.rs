@@ -3,7 +3,9 @@
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::{StreamExt, stream};
 use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, LocateDataset, SealDataset};
-use lethe_flight::message::experiment::{Cancel, Created, ExperimentRef, Hello, Plan, Prepared};
+use lethe_flight::message::experiment::{
+    Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, Suggested,
+};
 use lethe_flight::message::slot::RegisterExecutor;
 use lethe_flight::server::{Outgoing, Service, answer, answers};
 use lethe_flight::wire::{Put, Ticket, action, parse};
@@ -11,7 +13,7 @@ use lethe_flight::{Error, PROTOCOL, Result, VERSION, blob, ipc};
 use tonic::{Status, Streaming};
 
 use super::pages::pages;
-use super::{DriverService, feed, lock, slot};
+use super::{DriverService, feed, lock, slot, sql};
 
 #[tonic::async_trait]
 impl Service for DriverService {
@@ -37,6 +39,16 @@ impl Service for DriverService {
                 let prepared: Prepared = parse(body)?;
                 let experiment = experiments.get(&prepared.experiment)?;
                 experiment.prepared(prepared, &self.0.programs).await?;
+                answer(&())
+            }
+            action::SUGGESTED => {
+                let suggested: Suggested = parse(body)?;
+                experiments.get(&suggested.experiment)?.suggested(suggested).await?;
+                answer(&())
+            }
+            action::CHECKED => {
+                let checked: Checked = parse(body)?;
+                experiments.get(&checked.experiment)?.checked(checked).await?;
                 answer(&())
             }
             action::CANCEL => {
@@ -80,6 +92,13 @@ impl Service for DriverService {
             Ticket::Weights { experiment, trial } => {
                 ipc::send(self.0.experiments.get(&experiment)?.files.weights(trial)?).await
             }
+            Ticket::Checkpoint { experiment, checkpoint } => {
+                ipc::send(self.0.experiments.get(&experiment)?.files.checkpoint(checkpoint)?).await
+            }
+            Ticket::Sql { experiment, query } => {
+                let snapshot = self.0.experiments.get(&experiment)?.snapshot().await?;
+                Ok(sql::send(snapshot.query(&query).await?))
+            }
             Ticket::Partition { .. } | Ticket::Rows { .. } => Err(Error::Invalid(
                 "the driver holds no rows; ask an executor that dataset.locate names".into(),
             )),
@@ -94,6 +113,9 @@ impl Service for DriverService {
             }
             Put::Weights { experiment, trial, attempt } => {
                 self.0.experiments.get(&experiment)?.files.receive_weights(frames, trial, attempt).await
+            }
+            Put::Checkpoint { experiment, checkpoint } => {
+                self.0.experiments.get(&experiment)?.files.receive_checkpoint(frames, checkpoint).await
             }
             Put::Partition { .. } => {
                 Err(Error::Invalid("the driver holds no rows; put partitions to an executor".into()))

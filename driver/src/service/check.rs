@@ -27,8 +27,18 @@ pub fn protocol(who: &str, protocol: u32, version: &str) -> Result<()> {
 pub fn plan(plan: &Plan) -> Result<()> {
     protocol("the Python package", plan.protocol, &plan.version)?;
     wire::check_name("an experiment", &plan.experiment)?;
-    let Source::Search { trials, .. } = &plan.source;
-    within("trials", *trials, limits::TRIALS)?;
+    let Source::Search { budget, .. } = &plan.source;
+    if budget.trials.is_none() && budget.seconds.is_none() && budget.epochs.is_none() {
+        return Err(Error::Invalid("the search has no end: give it trials, seconds or epochs".into()));
+    }
+    if let Some(trials) = budget.trials {
+        within("trials", trials, limits::TRIALS)?;
+    }
+    for (what, seconds) in [("seconds", budget.seconds), ("trial_seconds", budget.trial_seconds)] {
+        if seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds.is_finite())) {
+            return Err(Error::Invalid(format!("{what} is {seconds:?}; it must be above 0")));
+        }
+    }
     within("slots", plan.slots, SLOTS)?;
     within("epochs", plan.function.epochs(), u32::MAX)?;
     if !Path::new(&plan.directory).is_absolute() {

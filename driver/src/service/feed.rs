@@ -28,8 +28,8 @@ pub struct Feed {
 #[derive(Default)]
 struct Shared {
     log: Vec<WatchEvent>,
-    /// Prepare requests without an answer, for who watches late.
-    outstanding: BTreeMap<u32, WatchEvent>,
+    /// Requests without an answer, by trial and kind, for who watches late.
+    outstanding: BTreeMap<(u32, Request), WatchEvent>,
     progress: Progress,
     notices: usize,
     over: Option<End>,
@@ -43,32 +43,44 @@ impl Feed {
     pub fn add(&self, event: WatchEvent) {
         {
             let mut shared = lock(&self.shared);
-            match &event {
-                WatchEvent::Prepare { trial, .. } => {
-                    shared.outstanding.insert(*trial, event.clone());
-                }
-                WatchEvent::Notice { .. } => {
-                    shared.notices += 1;
-                    match shared.notices.cmp(&NOTICES) {
-                        std::cmp::Ordering::Less => {}
-                        std::cmp::Ordering::Equal => {
-                            let text = "too many notices; the rest is in the driver's log only".into();
-                            shared.log.push(WatchEvent::Notice { text });
-                            return;
-                        }
-                        std::cmp::Ordering::Greater => return,
+            if let Some(request) = request(&event) {
+                shared.outstanding.insert(request, event.clone());
+            }
+            if matches!(event, WatchEvent::Notice { .. }) {
+                shared.notices += 1;
+                match shared.notices.cmp(&NOTICES) {
+                    std::cmp::Ordering::Less => {}
+                    std::cmp::Ordering::Equal => {
+                        let text = "too many notices; the rest is in the driver's log only".into();
+                        shared.log.push(WatchEvent::Notice { text });
+                        return;
                     }
+                    std::cmp::Ordering::Greater => return,
                 }
-                _ => {}
             }
             shared.log.push(event);
         }
         self.changed.send_replace(());
     }
 
-    /// The trial needs no preparation any more.
-    pub fn settle(&self, trial: u32) {
-        lock(&self.shared).outstanding.remove(&trial);
+    pub fn notice(&self, text: String) {
+        self.add(WatchEvent::Notice { text });
+    }
+
+    pub fn is_over(&self) -> bool {
+        lock(&self.shared).over.is_some()
+    }
+
+    /// The request has its answer.
+    pub fn settle(&self, trial: u32, request: Request) {
+        lock(&self.shared).outstanding.remove(&(trial, request));
+    }
+
+    /// Nothing is asked about the trial any more.
+    pub fn settle_all(&self, trial: u32) {
+        for request in [Request::Ask, Request::Check, Request::Prepare] {
+            self.settle(trial, request);
+        }
     }
 
     pub fn progress(&self, progress: Progress) {
@@ -92,12 +104,31 @@ impl Feed {
     }
 }
 
+/// What the shim is asked about a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Request {
+    Ask,
+    Check,
+    Prepare,
+}
+
+fn request(event: &WatchEvent) -> Option<(u32, Request)> {
+    match event {
+        WatchEvent::Ask { trial } => Some((*trial, Request::Ask)),
+        WatchEvent::Check { trial, .. } => Some((*trial, Request::Check)),
+        WatchEvent::Prepare { trial, .. } => Some((*trial, Request::Prepare)),
+        _ => None,
+    }
+}
+
 /// The stream of one watcher: requests that still wait, then everything as it comes, until `Over`.
 pub fn watch(feed: Arc<Feed>) -> impl Stream<Item = WatchEvent> + Send + 'static {
     let changes = feed.changed.subscribe();
     let (waiting, cursor) = {
         let shared = lock(&feed.shared);
-        (shared.outstanding.values().cloned().collect(), shared.log.len())
+        // The shim's optimizer is told of the trials before it is asked about others.
+        let told = shared.log.iter().filter(|event| matches!(event, WatchEvent::Tell { .. }));
+        (told.chain(shared.outstanding.values()).cloned().collect(), shared.log.len())
     };
     let watcher =
         Watcher { feed, changes, waiting, cursor, shown: None, next_progress: Instant::now(), done: false };
@@ -152,8 +183,7 @@ impl Watcher {
         while let Some(event) = shared.log.get(self.cursor) {
             self.cursor += 1;
             // Another watcher may have answered meanwhile.
-            if !matches!(event, WatchEvent::Prepare { trial, .. } if !shared.outstanding.contains_key(trial))
-            {
+            if request(event).is_none_or(|request| shared.outstanding.contains_key(&request)) {
                 return Next::Event(event.clone());
             }
         }

@@ -1,15 +1,19 @@
-//! Programs, initial weights, kept weights: files, and which of them may come or be had.
+//! Programs, initial weights, kept weights, checkpoints: files, and which of them may come or be had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow_flight::FlightData;
+use lethe_flight::message::training::CheckpointRef;
 use lethe_flight::server::Outgoing;
+use lethe_flight::tensors::{self, NamedTensor};
 use lethe_flight::{Error, Result, blob, ipc, limits};
 
 use super::lock;
+use crate::journal::Mirror;
 
 /// The programs of all experiments, each once, by its hash.
 pub struct Programs {
@@ -49,13 +53,21 @@ impl Programs {
     }
 }
 
-/// The weights of one experiment's trials.
+/// The weights and checkpoints of one experiment's trials. Initial weights lie in the driver's own folder, the
+/// others in the experiment's, where a resumed experiment finds them.
 pub struct TrialFiles {
     initial: PathBuf,
     kept: PathBuf,
+    saved: PathBuf,
+    /// A copy of kept weights and checkpoints.
+    mirror: Option<Mirror>,
     next: AtomicU64,
     state: Mutex<Known>,
 }
+
+/// A file that nothing refers to any more stays in the store for so long: the journal that says so is copied
+/// there meanwhile.
+const REMOVE_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Known {
@@ -66,16 +78,106 @@ struct Known {
     /// Running trials and their attempts: only of these may weights come.
     running: BTreeMap<u32, u32>,
     weights: BTreeSet<u32>,
+    checkpoints: BTreeSet<CheckpointRef>,
 }
 
 impl TrialFiles {
     /// # Errors
     /// If the folders cannot be made.
-    pub fn new(initial: PathBuf, experiment: &Path) -> Result<Self> {
+    pub fn new(initial: PathBuf, experiment: &Path, mirror: Option<Mirror>) -> Result<Self> {
         let kept = experiment.join("weights");
-        make_folder(&initial)?;
-        make_folder(&kept)?;
-        Ok(Self { initial, kept, next: AtomicU64::new(0), state: Mutex::default() })
+        let saved = experiment.join("checkpoints");
+        for folder in [&initial, &kept, &saved] {
+            make_folder(folder)?;
+        }
+        Ok(Self { initial, kept, saved, mirror, next: AtomicU64::new(0), state: Mutex::default() })
+    }
+
+    /// Brings the files that a resumed experiment needs and this host has not from the store. Checkpoints that are
+    /// nowhere are the answer.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn fetch(
+        &self,
+        checkpoints: &BTreeSet<CheckpointRef>,
+        best: Option<u32>,
+        mirror: Option<&Mirror>,
+    ) -> Result<BTreeSet<CheckpointRef>> {
+        let mut lost = BTreeSet::new();
+        for &checkpoint in checkpoints {
+            if !self.bring(&self.checkpoint_path(checkpoint), mirror).await? {
+                lost.insert(checkpoint);
+            }
+        }
+        if let Some(best) = best {
+            self.bring(&self.weights_path(best), mirror).await?;
+        }
+        Ok(lost)
+    }
+
+    async fn bring(&self, path: &Path, mirror: Option<&Mirror>) -> Result<bool> {
+        match mirror {
+            _ if path.is_file() => Ok(true),
+            Some(mirror) => mirror.get_file(&relative(path), path).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Copies a file that has come to the store, under the name that it will have.
+    async fn copy(&self, file: &Path, path: &Path) -> Result<()> {
+        match &self.mirror {
+            Some(mirror) => mirror.put_file(file, &relative(path)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Off the way of the next assignment.
+    fn remove_later(&self, gone: Vec<PathBuf>) {
+        if gone.is_empty() {
+            return;
+        }
+        if let Some(mirror) = self.mirror.clone() {
+            let names: Vec<String> = gone
+                .iter()
+                .filter(|path| !path.starts_with(&self.initial))
+                .map(|path| relative(path))
+                .collect();
+            tokio::spawn(async move {
+                tokio::time::sleep(REMOVE_AFTER).await;
+                for name in names {
+                    if let Err(error) = mirror.remove_file(&name).await {
+                        tracing::warn!(name, %error, "cannot remove a superseded file from the store");
+                    }
+                }
+            });
+        }
+        tokio::task::spawn_blocking(move || gone.iter().for_each(|path| remove(path)));
+    }
+
+    /// Takes up the files of a resumed experiment: the weights that were kept, and the checkpoints that attempts
+    /// may begin from. All others, and what a put left unfinished, are removed. Blocks.
+    ///
+    /// # Errors
+    /// If the folders cannot be read.
+    pub fn restore(&self, ended: BTreeSet<u32>, checkpoints: &BTreeSet<CheckpointRef>) -> Result<()> {
+        let mut state = lock(&self.state);
+        for name in names(&self.kept)? {
+            match name.strip_prefix("trial-").and_then(|n| n.strip_suffix(".arrow")).map(str::parse) {
+                Some(Ok(trial)) => _ = state.weights.insert(trial),
+                _ => remove(&self.kept.join(name)),
+            }
+        }
+        for name in names(&self.saved)? {
+            let found =
+                checkpoints.iter().find(|checkpoint| self.checkpoint_path(**checkpoint).ends_with(&name));
+            match found {
+                Some(checkpoint) => _ = state.checkpoints.insert(*checkpoint),
+                None => remove(&self.saved.join(name)),
+            }
+        }
+        state.ended = ended;
+        Ok(())
     }
 
     fn initial_path(&self, trial: u32) -> PathBuf {
@@ -84,6 +186,102 @@ impl TrialFiles {
 
     fn weights_path(&self, trial: u32) -> PathBuf {
         self.kept.join(format!("trial-{trial}.arrow"))
+    }
+
+    pub fn checkpoint_path(&self, checkpoint: CheckpointRef) -> PathBuf {
+        let CheckpointRef { trial, attempt, epoch } = checkpoint;
+        self.saved.join(format!("trial-{trial}-{attempt}-{epoch}.arrow"))
+    }
+
+    /// # Errors
+    /// If it has not been put, or no attempt may begin from it any more.
+    pub fn checkpoint(&self, checkpoint: CheckpointRef) -> Result<PathBuf> {
+        if lock(&self.state).checkpoints.contains(&checkpoint) {
+            return Ok(self.checkpoint_path(checkpoint));
+        }
+        Err(Error::Precondition(format!(
+            "the checkpoint of trial {} after epoch {} is not there",
+            checkpoint.trial, checkpoint.epoch
+        )))
+    }
+
+    /// # Errors
+    /// If its attempt is not the one that runs, or the disk fails.
+    pub async fn receive_checkpoint(
+        &self,
+        frames: Outgoing<FlightData>,
+        checkpoint: CheckpointRef,
+    ) -> Result<()> {
+        let CheckpointRef { trial, attempt, .. } = checkpoint;
+        let refused = || {
+            Err(Error::Precondition(format!(
+                "attempt {attempt} of trial {trial} is not running: its checkpoint is not kept"
+            )))
+        };
+        if lock(&self.state).running.get(&trial) != Some(&attempt) {
+            return refused();
+        }
+        let own = self.saved.join(format!("put-{}.arrow", self.next.fetch_add(1, Ordering::Relaxed)));
+        ipc::receive(ipc::decode(frames), own.clone(), limits::WEIGHTS_BYTES).await?;
+        self.copy(&own, &self.checkpoint_path(checkpoint)).await?;
+        let taken = {
+            let mut state = lock(&self.state);
+            let current = state.running.get(&trial) == Some(&attempt);
+            if current {
+                rename(&own, &self.checkpoint_path(checkpoint))?;
+                state.checkpoints.insert(checkpoint);
+            }
+            current
+        };
+        if taken {
+            return Ok(());
+        }
+        _ = tokio::fs::remove_file(&own).await;
+        refused()
+    }
+
+    /// No attempt begins from it any more.
+    pub fn drop_checkpoint(&self, checkpoint: CheckpointRef) {
+        if lock(&self.state).checkpoints.remove(&checkpoint) {
+            self.remove_later(vec![self.checkpoint_path(checkpoint)]);
+        }
+    }
+
+    /// The trial has left its slot for now; its checkpoint takes the place of its initial weights.
+    pub fn pause(&self, trial: u32) {
+        let known = {
+            let mut state = lock(&self.state);
+            state.running.remove(&trial);
+            state.initial.remove(&trial)
+        };
+        if known {
+            self.remove_later(vec![self.initial_path(trial)]);
+        }
+    }
+
+    /// Makes the best trial's weights of its checkpoint, where it kept none: it was paused when the experiment
+    /// ended.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read, or the disk or the store fails.
+    pub async fn weights_of_checkpoint(&self, trial: u32) -> Result<()> {
+        let checkpoint = {
+            let state = lock(&self.state);
+            if state.weights.contains(&trial) {
+                return Ok(());
+            }
+            state.checkpoints.iter().rfind(|checkpoint| checkpoint.trial == trial).copied()
+        };
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        let (from, to) = (self.checkpoint_path(checkpoint), self.weights_path(trial));
+        let path = to.clone();
+        let made = tokio::task::spawn_blocking(move || extract_weights(&from, &path)).await;
+        let made = made.map_err(|error| Error::Precondition(format!("the task ended: {error}")))??;
+        if made {
+            self.copy(&to, &to).await?;
+            lock(&self.state).weights.insert(trial);
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -155,6 +353,7 @@ impl TrialFiles {
         }
         let own = self.kept.join(format!("put-{}.arrow", self.next.fetch_add(1, Ordering::Relaxed)));
         ipc::receive(ipc::decode(frames), own.clone(), limits::WEIGHTS_BYTES).await?;
+        self.copy(&own, &self.weights_path(trial)).await?;
         let taken = {
             let mut state = lock(&self.state);
             let current = state.running.get(&trial) == Some(&attempt);
@@ -208,17 +407,48 @@ impl TrialFiles {
                 }
             }
         }
-        if !gone.is_empty() {
-            // Off the way of the next assignment.
-            tokio::task::spawn_blocking(move || {
-                for path in gone {
-                    if let Err(error) = std::fs::remove_file(&path) {
-                        tracing::warn!(path = %path.display(), %error, "cannot remove a superseded file");
-                    }
-                }
-            });
+        self.remove_later(gone);
+    }
+}
+
+/// The name in the store: folder and file.
+fn relative(path: &Path) -> String {
+    let parts: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+    parts.iter().rev().cloned().collect::<Vec<_>>().join("/")
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a superseded file");
+    }
+}
+
+/// The names of a folder's files.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::file(folder, e))?;
+    entries
+        .map(|entry| {
+            Ok(entry.map_err(|e| Error::file(folder, e))?.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// The weights that a checkpoint holds: the kept moment's, where that is not the checkpoint's own. False if it
+/// holds none, as that of a function without a model.
+fn extract_weights(checkpoint: &Path, weights: &Path) -> Result<bool> {
+    let tensors = tensors::read_file(checkpoint)?;
+    for prefix in ["best/", "model/"] {
+        let named = |tensor: &NamedTensor| {
+            let name = tensor.name.strip_prefix(prefix)?.to_owned();
+            Some(NamedTensor { name, ..tensor.clone() })
+        };
+        let part: Vec<NamedTensor> = tensors.iter().filter_map(named).collect();
+        if !part.is_empty() {
+            tensors::write_file(weights, &part)?;
+            return Ok(true);
         }
     }
+    Ok(false)
 }
 
 /// Within one folder: no data move, so that it may be done under the lock that makes it one with the record.

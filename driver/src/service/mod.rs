@@ -7,21 +7,34 @@
 //! | `registry` | the experiments of this application |
 //! | `executors` | registration; an executor that leaves |
 //! | `slot` | a slot's exchange |
-//! | `actor` | the task that owns an experiment's state machine |
+//! | `setup`, `changes` | what a plan means; what a resumed one may change |
+//! | `open` | an experiment's folder: begun, or taken up where its journal ends |
+//! | `actor` | the task that owns an experiment |
+//! | `chronicle` | its state machine, journal and tables |
+//! | `engine` | who suggests |
+//! | `timers` | when something is due |
 //! | `ledger` | where the slots' time went |
 //! | `feed` | what the experiment's watchers see |
-//! | `files` | programs, initial and kept weights |
+//! | `sql` | answers of queries |
+//! | `files` | programs, weights, checkpoints |
 
 mod actor;
 mod calls;
+mod changes;
 mod check;
+pub(crate) mod chronicle;
+mod engine;
 mod executors;
 mod feed;
 mod files;
 mod ledger;
+pub(crate) mod open;
 mod pages;
 mod registry;
+pub(crate) mod setup;
 mod slot;
+mod sql;
+mod timers;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,24 +1,25 @@
 //! The experiments of this application, and how the service speaks with them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use lethe_flight::message::dataset::DataSpec;
-use lethe_flight::message::experiment::{ExperimentResult, Plan, Preparation, Prepared, Source};
+use lethe_flight::message::experiment::{
+    Checked, ExperimentResult, Plan, Preparation, Prepared, Resume, Suggested, Suggestion,
+};
 use lethe_flight::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::{Actor, Command};
 use super::feed::Feed;
 use super::files::{Programs, TrialFiles};
+use super::open::{Opened, open};
+use super::setup::Setup;
 use super::{check, lock};
-use crate::experiment::{Event, Experiment, Settings};
-use crate::search::{self, Space};
-use crate::stopping;
+use crate::experiment::Event;
+use lethe_tables::Snapshot;
 
-/// How often a trial is run again that its slot or worker has lost.
-const RETRIES: u32 = 3;
 /// Commands that may wait for an experiment before their senders wait.
 const MAILBOX: usize = 1024;
 
@@ -57,47 +58,38 @@ impl Registry {
     /// If the plan cannot be carried out, or the name is taken.
     pub async fn create(&self, plan: Plan) -> Result<()> {
         check::plan(&plan)?;
-        let Source::Search { space, trials, optimizer, stopping } = plan.source;
-        let optimizer = search::optimizer(&optimizer, Space::new(space)?, plan.seed);
-        let stopping = stopping::rule(&stopping, plan.objective.direction)?;
+        let setup = Setup::new(&plan)?;
+        self.check_free(&plan)?;
         let initial = self.directory.join(&plan.experiment);
-        let folder = plan.directory;
-        let made = tokio::task::spawn_blocking(move || TrialFiles::new(initial, Path::new(&folder))).await;
-        let files = Arc::new(made.map_err(|e| Error::Precondition(format!("the task ended: {e}")))??);
         let feed = Arc::new(Feed::new());
+        let Opened { chronicle, engine, files, first } = open(&plan, setup, initial, &feed).await?;
         let (mailbox, commands) = mpsc::channel(MAILBOX);
         {
             let mut experiments = lock(&self.experiments);
-            if experiments.contains_key(&plan.experiment) {
-                return Err(Error::Precondition(format!(
-                    "experiment {} exists; give the new one another name",
-                    plan.experiment
-                )));
-            }
             let handle =
                 Handle { feed: feed.clone(), files: files.clone(), data: plan.data.clone(), mailbox };
             experiments.insert(plan.experiment.clone(), handle);
         }
-        tracing::info!(experiment = plan.experiment, trials, slots = plan.slots, "experiment created");
-        let settings = Settings {
-            experiment: plan.experiment,
-            seed: plan.seed,
-            trials,
-            slots: plan.slots,
-            retries: RETRIES,
-            objective: plan.objective,
-            function: plan.function,
-            data: plan.data,
-        };
-        let actor = Actor::new(
-            settings.experiment.clone(),
-            Experiment::new(settings, stopping),
-            optimizer,
-            feed,
-            files,
-        );
-        tokio::spawn(actor.run(commands));
+        tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");
+        let actor = Actor::new(plan.experiment, chronicle, engine, feed, files);
+        tokio::spawn(actor.run(commands, first));
         Ok(())
+    }
+
+    /// The lock on its folder keeps two of one name from beginning at once.
+    fn check_free(&self, plan: &Plan) -> Result<()> {
+        match lock(&self.experiments).get(&plan.experiment) {
+            Some(there) if plan.resume == Resume::New => Err(Error::Precondition(format!(
+                "experiment {} {} in this application already; resume it, give the new one another name, or call lethe.shutdown() first",
+                plan.experiment,
+                if there.feed.is_over() { "ran" } else { "runs" }
+            ))),
+            Some(there) if !there.feed.is_over() => Err(Error::Precondition(format!(
+                "experiment {} still runs; wait for its end, or cancel it, before it is resumed",
+                plan.experiment
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -126,6 +118,32 @@ impl Handle {
             }
         };
         self.send(Command::Event(event)).await
+    }
+
+    pub async fn suggested(&self, suggested: Suggested) -> Result<()> {
+        let Suggested { trial, result, .. } = suggested;
+        self.send(Command::Event(match result {
+            Suggestion::Hparams { hparams } => {
+                let why = "suggested by the user's optimizer".into();
+                Event::Suggested { trial, hparams, why, note: None }
+            }
+            Suggestion::Exhausted => Event::Exhausted { trial },
+            Suggestion::Failed { error } => Event::Abort { error },
+        }))
+        .await
+    }
+
+    pub async fn checked(&self, checked: Checked) -> Result<()> {
+        let Checked { trial, refused, error, .. } = checked;
+        let event = error.map_or(Event::Checked { trial, refused }, |error| Event::Abort { error });
+        self.send(Command::Event(event)).await
+    }
+
+    /// The tables as they are now.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let (answer, snapshot) = oneshot::channel();
+        self.send(Command::Snapshot(answer)).await?;
+        snapshot.await.map_err(|_| ended())?
     }
 
     pub async fn cancel(&self, reason: String) -> Result<()> {

@@ -71,6 +71,9 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
             FromSlot::Report { trial, attempt, epoch, metrics } => {
                 Command::Event(Event::Report { slot, trial, attempt, epoch, metrics })
             }
+            FromSlot::Checkpointed { trial, attempt, epoch } => {
+                Command::Event(Event::Checkpointed { slot, trial, attempt, epoch })
+            }
             FromSlot::Ended { trial, attempt, outcome, timing } => {
                 Command::Event(Event::Ended { slot, trial, attempt, outcome, timing })
             }

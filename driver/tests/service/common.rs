@@ -1,24 +1,30 @@
 //! A driver on loopback, and the other ends of its conversations.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use arrow::array::AsArray;
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use futures::{Stream, StreamExt, TryStreamExt};
 use lethe_driver::service::DriverService;
 use lethe_flight::client::{self, Client};
 use lethe_flight::exchange::{Receiver, Sender};
 use lethe_flight::message::experiment::{
-    Created, Domain, ExperimentRef, ExperimentResult, Optimizer, Parameter, Plan, Source, Stopping,
-    WatchEvent,
+    Budget, Created, Domain, ExperimentRef, ExperimentResult, Optimizer, Parameter, Plan, Resume, Retries,
+    Source, Stopping, WatchEvent,
 };
 use lethe_flight::message::slot::{FromSlot, ToSlot};
 use lethe_flight::message::training::{
-    Direction, Function, Metrics, Objective, Optimizer as TrainingOptimizer, Outcome, Schedule, Select,
-    Supervised, Timing, TrialSpec,
+    CheckpointRef, Direction, Function, Metrics, Objective, Optimizer as TrainingOptimizer, Outcome,
+    Schedule, Select, Supervised, Timing, TrialSpec, Verdict,
 };
-use lethe_flight::wire::action;
+use lethe_flight::tensors::{self, NamedTensor};
+use lethe_flight::wire::{Put, Ticket, action};
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION, server};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tonic::Code;
 
 /// What an action without a result answers.
@@ -29,24 +35,41 @@ pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub struct Driver {
     pub address: String,
     pub folder: tempfile::TempDir,
-    task: tokio::task::JoinHandle<Result<()>>,
+    /// Its own, so that all of it can be ended at once. None while the driver is replaced.
+    runtime: Option<Runtime>,
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl Driver {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Ends this driver as a kill would, with its connections and without a last word, and starts another one over
+    /// the same folder.
+    pub async fn replace(self) -> Self {
+        let mut ended = self;
+        let folder = std::mem::replace(&mut ended.folder, tempfile::tempdir().unwrap());
+        drop(ended);
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let service = DriverService::new(folder.path().join("driver")).unwrap();
         let token = Token::new(SECRET).unwrap();
-        let task = tokio::spawn(server::serve(service, listener, token, std::future::pending()));
-        Self { address, folder, task }
+        let bound = runtime.spawn(TcpListener::bind("127.0.0.1:0")).await;
+        let listener = bound.unwrap().unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        runtime.spawn(server::serve(service, listener, token, std::future::pending()));
+        Self { address, folder, runtime: Some(runtime) }
     }
 
     pub async fn client(&self) -> Client {
@@ -59,28 +82,72 @@ impl Driver {
 
     /// A random search of a registered function for three epochs.
     pub fn plan(&self, trials: u32, slots: u32) -> Plan {
-        let domain = Domain::Uniform { low: 0.0, high: 1.0 };
+        let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
         Plan {
             protocol: PROTOCOL,
             version: VERSION.into(),
             experiment: "e".into(),
             seed: 3,
             source: Source::Search {
-                space: vec![Parameter { name: "x".into(), domain }],
-                trials,
+                space: vec![Parameter { name: "x".into(), domain, condition: None }],
+                constraints: Vec::new(),
+                checked: false,
+                enqueued: Vec::new(),
+                budget: Budget { trials: Some(trials), ..Budget::default() },
                 optimizer: Optimizer::Random,
                 stopping: Stopping::None,
             },
-            objective: Objective { metric: "m".into(), direction: Direction::Max, select: Select::Last },
+            objective: Objective {
+                metric: "m".into(),
+                direction: Direction::Max,
+                select: Select::Last,
+                further: Vec::new(),
+            },
             function: Function::Registered { name: "test".into(), epochs: 3 },
             data: None,
             slots,
             directory: self.folder.path().join("e").display().to_string(),
+            store: None,
+            code: BTreeMap::new(),
+            resume: Resume::New,
+            retries: Retries::default(),
         }
     }
 
     pub async fn create(&self, plan: &Plan) -> Result<Created> {
         client::call(&mut self.client().await, action::CREATE_EXPERIMENT, plan).await
+    }
+
+    /// Goes on with the experiment, once the driver before has let its folder go.
+    pub async fn resume(&self, plan: &Plan) {
+        let plan = Plan { resume: Resume::Resume { accept_changes: false }, ..plan.clone() };
+        within(async {
+            loop {
+                match self.create(&plan).await {
+                    Ok(_) => return,
+                    Err(error) if error.to_string().contains("is in use by") => {
+                        tokio::task::yield_now().await
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// What a query finds, a text for each cell.
+    pub async fn sql(&self, query: &str) -> Result<Vec<Vec<String>>> {
+        let ticket = Ticket::Sql { experiment: "e".into(), query: query.into() };
+        let batches: Vec<RecordBatch> =
+            client::get(&mut self.client().await, &ticket).await?.try_collect().await.unwrap();
+        let cell =
+            |batch: &RecordBatch, row, column| array_value_to_string(batch.column(column), row).unwrap();
+        let rows = |batch: RecordBatch| {
+            (0..batch.num_rows())
+                .map(|row| (0..batch.num_columns()).map(|column| cell(&batch, row, column)).collect())
+                .collect::<Vec<_>>()
+        };
+        Ok(batches.into_iter().flat_map(rows).collect())
     }
 
     pub async fn watch(&self) -> impl Stream<Item = Result<WatchEvent>> + Unpin + use<> {
@@ -148,6 +215,41 @@ impl Slot {
         let metrics = Metrics::from([(spec.objective.metric.clone(), value)]);
         let report = FromSlot::Report { trial: spec.trial, attempt: spec.attempt, epoch, metrics };
         self.sender.send(&report).await.unwrap();
+    }
+
+    /// Puts a checkpoint that says its epoch, and leaves the trial paused.
+    pub async fn pause(&mut self, spec: &TrialSpec, epoch: u32) {
+        let checkpoint = CheckpointRef { trial: spec.trial, attempt: spec.attempt, epoch };
+        let tensor = NamedTensor {
+            name: "model/w".into(),
+            dtype: "int64".into(),
+            shape: vec![1],
+            data: i64::from(epoch).to_le_bytes().to_vec(),
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        tensors::write_file(file.path(), &[tensor]).unwrap();
+        let put = Put::Checkpoint { experiment: "e".into(), checkpoint };
+        client::put_file(&mut self.client, &put, file.path().to_owned()).await.unwrap();
+        let CheckpointRef { trial, attempt, epoch } = checkpoint;
+        self.sender.send(&FromSlot::Checkpointed { trial, attempt, epoch }).await.unwrap();
+        self.end(spec, Outcome::Paused).await;
+    }
+
+    /// The epoch that the attempt's checkpoint says.
+    pub async fn begins_after(&mut self, spec: &TrialSpec) -> i64 {
+        let checkpoint = spec.checkpoint.expect("a checkpoint to go on from");
+        let ticket = Ticket::Checkpoint { experiment: "e".into(), checkpoint };
+        let frames = client::get(&mut self.client, &ticket).await.unwrap();
+        let batches: Vec<RecordBatch> = frames.try_collect().await.unwrap();
+        let data = batches[0].column(3).as_binary::<i64>().value(0).to_vec();
+        i64::from_le_bytes(data.try_into().unwrap())
+    }
+
+    pub async fn decision(&mut self) -> Verdict {
+        match self.next().await {
+            Some(ToSlot::Decision { verdict, .. }) => verdict,
+            other => panic!("not a decision: {other:?}"),
+        }
     }
 
     pub async fn end(&self, spec: &TrialSpec, outcome: Outcome) {

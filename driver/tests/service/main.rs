@@ -4,6 +4,8 @@
 
 mod common;
 mod datasets;
+mod external;
 mod models;
 mod refusals;
+mod resume;
 mod search;

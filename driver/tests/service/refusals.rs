@@ -82,7 +82,7 @@ async fn plans_that_cannot_be_carried_out_are_refused() {
     assert!(error.contains("\"accuracy\"") && error.contains("train_loss"), "{error}");
     let plan = driver.plan(1, 1);
     driver.create(&plan).await.unwrap();
-    assert!(driver.create(&plan).await.unwrap_err().to_string().contains("exists"));
+    assert!(driver.create(&plan).await.unwrap_err().to_string().contains("already"));
     let unknown = ExperimentRef { experiment: "other".into() };
     let error =
         client::call::<_, Null>(&mut driver.client().await, action::RESULT, &unknown).await.unwrap_err();

@@ -1,5 +1,6 @@
 use super::*;
 use lethe_flight::message::experiment::End;
+use lethe_flight::message::training::Verdict;
 
 fn cancelled() -> End {
     End::Cancelled { reason: "Ctrl-C".into() }
@@ -37,10 +38,10 @@ fn a_cancelled_search_stops_what_runs_and_waits_for_its_last_words() {
     assert_eq!(over(&actions), None);
     let actions = bench.ended(0, 0, 1, Outcome::Stopped);
     assert!(actions.contains(&Action::Release { slot: SlotKey(0) }));
-    assert_eq!((bench.state(0), bench.trial(0).value), (TrialState::Cancelled, Some(0.3)));
     bench.finish(1, 1, 0.5);
     let actions = bench.ended(2, 2, 1, failed("boom"));
     assert_eq!(over(&actions), Some(&cancelled()));
+    assert_eq!((bench.state(0), bench.trial(0).value), (TrialState::Cancelled, Some(0.3)));
     assert_eq!((bench.state(1), bench.state(2)), (TrialState::Finished, TrialState::Failed));
     assert_eq!((bench.state(3), bench.trial(3).attempts), (TrialState::Cancelled, 0));
     assert_eq!(bench.experiment.best(), Some(1));
@@ -61,10 +62,10 @@ fn a_worker_that_does_not_stop_delays_the_end_only_until_the_timer() {
 
 #[test]
 fn a_rung_reached_while_the_search_is_cancelled_ends_the_trial() {
-    let mut bench = Bench::new(settings(9, 1), Stopping::Asha { reduction: 3, min_epochs: 1 });
+    let mut bench = Bench::new(settings(9, 1), asha(3, false));
     bench.slot(0, 0);
     cancel(&mut bench);
-    assert!(matches!(bench.report(0, 0, 1, 1, 0.9)[..], [Action::Decide { stop: true, .. }]));
+    assert!(matches!(bench.report(0, 0, 1, 1, 0.9)[..], [Action::Decide { verdict: Verdict::Stop, .. }]));
     bench.ended(0, 0, 1, Outcome::Stopped);
     assert_eq!(bench.state(0), TrialState::Cancelled);
 }

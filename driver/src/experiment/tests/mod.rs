@@ -1,32 +1,60 @@
 //! The state machine's rules, one test each, and properties over random histories.
 
+mod budgets;
 mod ends;
+mod pauses;
 mod properties;
+mod resumes;
 mod slots;
 mod trials;
+mod world;
 
 use std::collections::BTreeMap;
 
-use lethe_flight::message::experiment::{Stopping, TrialResult, TrialState};
+use lethe_flight::message::Hparams;
+use lethe_flight::message::experiment::{
+    Budget, Domain, Parameter, Retries, Stopping, TrialResult, TrialState,
+};
 use lethe_flight::message::training::{
     Direction, Function, Loss, Metric, Metrics, Objective, Optimizer, Outcome, ProgramFormat, ProgramRef,
     Schedule, Select, Supervised, Timing, TrialSpec,
 };
 
-use super::{Action, Event, Experiment, Settings, SlotKey};
-use crate::stopping;
+use super::{Action, Ahead, Event, Experiment, Settings, SlotKey};
+use crate::search::Space;
+use crate::stopping::{self, StoppingRule};
 
 pub(super) fn settings(trials: u32, slots: u32) -> Settings {
     Settings {
         experiment: "e".into(),
         seed: 1,
-        trials,
+        budget: Budget { trials: Some(trials), ..Budget::default() },
         slots,
-        retries: 3,
-        objective: Objective { metric: "m".into(), direction: Direction::Max, select: Select::Last },
+        ahead: Ahead::Spare(8),
+        checked: false,
+        retries: Retries::default(),
+        objective: Objective {
+            metric: "m".into(),
+            direction: Direction::Max,
+            select: Select::Last,
+            further: Vec::new(),
+        },
         function: Function::Registered { name: "sleep".into(), epochs: 9 },
         data: None,
+        checkpoint_every_s: None,
     }
+}
+
+pub(super) fn rule(stopping: &Stopping, settings: &Settings) -> Box<dyn StoppingRule> {
+    let domain = Domain::Uniform { low: 0.0, high: 255.0, step: None };
+    let x = Parameter { name: "x".into(), domain, condition: None };
+    let space = Space::new(vec![x], Vec::new()).unwrap();
+    let trials = settings.budget.trials;
+    stopping::rule(stopping, settings.objective.direction, &space, trials, settings.seed).unwrap()
+}
+
+pub(super) fn asha(reduction: u32, pause: bool) -> Stopping {
+    Stopping::Asha { reduction, min_epochs: 1, pause }
 }
 
 pub(super) fn with_model() -> Function {
@@ -56,7 +84,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub fn new(settings: Settings, stopping: Stopping) -> Self {
-        let rule = stopping::rule(&stopping, settings.objective.direction).unwrap();
+        let rule = rule(&stopping, &settings);
         let mut bench = Self { experiment: Experiment::new(settings, rule), actions: Vec::new() };
         bench.handle(Event::Started);
         bench
@@ -72,9 +100,9 @@ impl Bench {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             for action in self.experiment.handle(event) {
-                if let Action::Suggest { trial } = action {
-                    let hparams = [("x".to_owned(), trial.into())].into_iter().collect();
-                    events.insert(0, Event::Suggested { trial, hparams });
+                if let Action::Suggest { trial, draw: _ } = action {
+                    events
+                        .insert(0, suggested(trial, [("x".to_owned(), trial.into())].into_iter().collect()));
                 }
                 all.push(action);
             }
@@ -104,6 +132,13 @@ impl Bench {
         self.ended(slot, trial, 1, Outcome::Finished)
     }
 
+    /// Saves a checkpoint after the epoch and leaves the slot.
+    pub fn pause(&mut self, slot: u64, trial: u32, attempt: u32, epoch: u32) -> Vec<Action> {
+        let mut actions = self.handle(Event::Checkpointed { slot: SlotKey(slot), trial, attempt, epoch });
+        actions.extend(self.ended(slot, trial, attempt, Outcome::Paused));
+        actions
+    }
+
     pub fn leave(&mut self, slot: u64) -> Vec<Action> {
         self.handle(Event::SlotLeft { slot: SlotKey(slot), reason: "the connection ended".into() })
     }
@@ -115,6 +150,10 @@ impl Bench {
     pub fn state(&self, trial: u32) -> TrialState {
         self.trial(trial).state
     }
+}
+
+pub(super) fn suggested(trial: u32, hparams: Hparams) -> Event {
+    Event::Suggested { trial, hparams, why: "test".into(), note: None }
 }
 
 pub(super) fn metrics(value: f64) -> Metrics {

@@ -1,219 +1,119 @@
-//! Random histories: slots join and leave, messages come late, twice, or to the wrong slot.
+//! Properties over random histories, under every rule.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::*;
 use lethe_flight::message::experiment::End;
 use proptest::prelude::*;
 
-/// One thing that happens; numbers choose among what is there.
-#[derive(Debug, Clone)]
-enum Step {
-    Join {
-        number: u32,
-    },
-    Ready {
-        slot: u64,
-    },
-    Leave {
-        slot: u64,
-    },
-    Prepare {
-        trial: u32,
-        fails: bool,
-    },
-    /// Of the attempt on a slot, `back` attempts too old.
-    Report {
-        slot: u64,
-        back: u32,
-        epoch: u32,
-        value: u8,
-    },
-    End {
-        slot: u64,
-        back: u32,
-        outcome: u8,
-    },
-    Cancel,
-}
+use super::world::{Step, World};
+use super::*;
+
+const TRIALS: u32 = 14;
 
 fn step() -> impl Strategy<Value = Step> {
-    let slot = 0..12u64;
+    let pick = any::<u8>;
     prop_oneof![
-        3 => (0..4u32).prop_map(|number| Step::Join { number }),
-        6 => slot.clone().prop_map(|slot| Step::Ready { slot }),
-        1 => slot.clone().prop_map(|slot| Step::Leave { slot }),
-        6 => (0..14u32, prop::bool::weighted(0.1)).prop_map(|(trial, fails)| Step::Prepare { trial, fails }),
-        9 => (slot.clone(), prop::sample::select(vec![0, 0, 0, 1]), 1..10u32, 0..10u8)
-            .prop_map(|(slot, back, epoch, value)| Step::Report { slot, back, epoch, value }),
-        9 => (slot, prop::sample::select(vec![0, 0, 0, 1]), 0..5u8)
-            .prop_map(|(slot, back, outcome)| Step::End { slot, back, outcome }),
+        4 => pick().prop_map(Step::Join),
+        24 => (pick(), pick()).prop_map(|(slot, value)| Step::Work(slot, value)),
+        2 => pick().prop_map(Step::Save),
+        1 => pick().prop_map(Step::Lose),
+        2 => (pick(), pick()).prop_map(|(slot, how)| Step::Break(slot, how)),
+        24 => pick().prop_map(Step::Deliver),
+        2 => pick().prop_map(Step::Again),
+        16 => (pick(), pick()).prop_map(|(which, how)| Step::Answer(which, how)),
+        1 => pick().prop_map(Step::TrialTimeUp),
+        1 => pick().prop_map(Step::Kill),
     ]
 }
 
+/// Now and then the search is ended in the midst of it.
 fn history() -> impl Strategy<Value = Vec<Step>> {
-    (prop::collection::vec(step(), 0..250), prop::bool::weighted(0.3)).prop_map(|(mut steps, cancel)| {
-        if cancel {
-            let middle = steps.len() / 2;
-            steps.insert(middle, Step::Cancel);
+    let end = prop::option::weighted(0.3, (any::<u8>(), 0.0..1.0f64));
+    (prop::collection::vec(step(), 0..300), end).prop_map(|(mut steps, end)| {
+        if let Some((how, place)) = end {
+            steps.insert((steps.len() as f64 * place) as usize, Step::End(how));
         }
         steps
     })
 }
 
-/// What the world around the state machine knows, from its actions alone.
-#[derive(Default)]
-struct World {
-    next_key: u64,
-    holding: BTreeMap<u64, (u32, u32)>,
-    released: BTreeSet<u64>,
-    attempts: BTreeMap<u32, u32>,
-    ended: BTreeMap<u32, TrialState>,
-    over: Vec<End>,
+fn stopping() -> impl Strategy<Value = Stopping> {
+    let pbt = Stopping::Pbt { every: 2, quantile: 0.4, resample: 0.2, parameters: vec!["x".into()] };
+    let hyperband = |pause| Stopping::Hyperband { reduction: 2, min_epochs: 1, pause };
+    prop::sample::select(vec![
+        Stopping::None,
+        asha(2, true),
+        asha(3, false),
+        hyperband(true),
+        hyperband(false),
+        Stopping::Median { min_trials: 2, min_epochs: 1 },
+        Stopping::Threshold { bound: 4.0, min_epochs: 2 },
+        Stopping::Patience { epochs: 2, min_delta: 0.5 },
+        pbt,
+    ])
 }
 
-impl World {
-    fn see(&mut self, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Assign { slot, spec } => {
-                    assert!(!self.released.contains(&slot.0), "a trial for a slot that was released");
-                    let former = self.holding.insert(slot.0, (spec.trial, spec.attempt));
-                    assert_eq!(former, None, "a slot holds two trials");
-                    let holders = self.holding.values().filter(|(trial, _)| *trial == spec.trial).count();
-                    assert_eq!(holders, 1, "a trial is on two slots");
-                    let attempts = self.attempts.entry(spec.trial).or_default();
-                    *attempts += 1;
-                    assert_eq!(*attempts, spec.attempt, "attempts are numbered one by one");
-                    assert!(*attempts <= 4, "retries are bounded");
-                    assert!(!self.ended.contains_key(&spec.trial), "an ended trial is handed out");
-                }
-                Action::Release { slot } => {
-                    assert!(self.released.insert(slot.0), "released twice");
-                    self.holding.remove(&slot.0);
-                }
-                Action::TrialEnded { trial, state, .. } => {
-                    assert_eq!(self.ended.insert(*trial, *state), None, "trial {trial} ended twice");
-                }
-                Action::Over { end } => self.over.push(end.clone()),
-                _ => {}
-            }
+fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
+    let ahead = prop_oneof![(0..9u32).prop_map(Ahead::Spare), (0..3u32).prop_map(Ahead::Late)];
+    let budget = (
+        prop::option::weighted(0.2, 1..60u64),
+        prop::option::weighted(0.1, Just(9.0)),
+        prop::option::weighted(0.2, Just(1.0)),
+    );
+    let rest = (any::<bool>(), any::<bool>(), 0..3u32, any::<bool>());
+    (stopping(), ahead, budget, rest).prop_map(|(stopping, ahead, budget, rest)| {
+        let (epochs, target, trial_seconds) = budget;
+        let (checked, model, exceptions, minimise) = rest;
+        let mut settings = settings(TRIALS, 2);
+        settings.budget = Budget { epochs, target, trial_seconds, ..settings.budget };
+        (settings.ahead, settings.checked, settings.retries.exceptions) = (ahead, checked, exceptions);
+        if model {
+            settings.function = with_model();
         }
-    }
-
-    fn event(&mut self, step: &Step) -> Event {
-        match *step {
-            Step::Join { number } => {
-                self.next_key += 1;
-                Event::SlotJoined { slot: SlotKey(self.next_key - 1), number }
-            }
-            Step::Ready { slot } => Event::SlotReady { slot: SlotKey(slot) },
-            Step::Leave { slot } => {
-                self.holding.remove(&slot);
-                Event::SlotLeft { slot: SlotKey(slot), reason: "gone".into() }
-            }
-            Step::Prepare { trial, fails: true } => {
-                Event::PreparationFailed { trial, error: "ValueError".into() }
-            }
-            Step::Prepare { trial, fails: false } => Event::Prepared { trial, program: program() },
-            Step::Report { slot, back, epoch, value } => {
-                let (trial, attempt) = self.holding.get(&slot).copied().unwrap_or((0, 1));
-                let value = if value == 0 { f64::NAN } else { f64::from(value) };
-                let attempt = attempt.saturating_sub(back);
-                Event::Report { slot: SlotKey(slot), trial, attempt, epoch, metrics: metrics(value) }
-            }
-            Step::End { slot, back, outcome } => {
-                let (trial, attempt) = self.holding.get(&slot).copied().unwrap_or((0, 1));
-                let outcome = match outcome {
-                    0 | 1 => Outcome::Finished,
-                    2 => Outcome::Stopped,
-                    3 => failed("the loss is NaN"),
-                    _ => Outcome::Lost { error: "killed".into() },
-                };
-                if back == 0 {
-                    self.holding.remove(&slot);
-                }
-                let attempt = attempt.saturating_sub(back);
-                Event::Ended { slot: SlotKey(slot), trial, attempt, outcome, timing: Timing::default() }
-            }
-            Step::Cancel => Event::Cancel { reason: "test".into() },
+        if minimise {
+            settings.objective.direction = Direction::Min;
+            settings.budget.target = None;
         }
-    }
+        (settings, stopping)
+    })
 }
 
-fn bench() -> Bench {
-    let stopping = Stopping::Asha { reduction: 2, min_epochs: 1 };
-    Bench::new(Settings { function: with_model(), ..settings(14, 2) }, stopping)
-}
-
-fn play(steps: &[Step], bench: &mut Bench) -> (World, Vec<Event>) {
-    let (mut world, mut events) = (World::default(), Vec::new());
-    for step in steps {
-        let event = world.event(step);
-        // Where the slot leaves or ends first, its former holding must not count against the next.
-        let actions = bench.handle(event.clone());
-        events.push(event);
-        world.see(&actions);
-    }
-    (world, events)
-}
-
-/// A well-behaved rest: every slot does what it is told, every preparation succeeds, until the end.
-fn finish(bench: &mut Bench, world: &mut World) {
-    let key = 1000;
-    let mut actions = bench.slot(key, 1000);
-    world.see(&actions);
-    for round in 0..2000 {
-        if bench.experiment.end().is_some() {
-            return;
-        }
-        let held: Vec<_> = world.holding.iter().map(|(&slot, &held)| (slot, held)).collect();
-        for (slot, (trial, attempt)) in held {
-            world.holding.remove(&slot);
-            actions = bench.ended(slot, trial, attempt, Outcome::Finished);
-            world.see(&actions);
-        }
-        actions = bench.handle(Event::Prepared { trial: round % 14, program: program() });
-        world.see(&actions);
-    }
-    panic!("the search does not end");
+fn play(search: &(Settings, Stopping), steps: &[Step]) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(search.0.clone(), search.1.clone(), folder.path().into());
+    steps.iter().for_each(|&step| world.step(step));
+    // As if it were killed here and resumed once more.
+    world.step(Step::Kill(255));
+    world.finish();
+    world
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Beside what [`World`] asserts at each action: no slot holds two trials, no trial is on two slots or ends
+    /// twice, no budget is exceeded, no attempt begins from a checkpoint that was dropped, paused trials survive
+    /// a kill, and what the journal makes of a fresh machine is the machine that wrote it, in state and in all
+    /// that follows.
     #[test]
-    fn every_trial_ends_once_and_no_slot_holds_two(steps in history()) {
-        let mut bench = bench();
-        let (mut world, _) = play(&steps, &mut bench);
-        finish(&mut bench, &mut world);
-        prop_assert_eq!(world.over.len(), 1);
-        let results = bench.experiment.results();
+    fn every_trial_ends_exactly_once_whatever_happens(search in searches(), steps in history()) {
+        let world = play(&search, &steps);
+        let ends = world.ends();
+        let results = world.experiment.results();
         for result in &results {
-            prop_assert_eq!(world.ended.get(&result.trial), Some(&result.state));
+            prop_assert_eq!(ends.get(&result.trial), Some(&result.state));
             prop_assert!(result.history.windows(2).all(|pair| pair[0].epoch < pair[1].epoch));
+            let numbered = result.history.iter().all(|report| report.epoch <= search.0.function.epochs());
+            prop_assert!(numbered);
         }
-        prop_assert_eq!(world.ended.len(), results.len());
-        prop_assert!(world.holding.is_empty());
-        if world.over[0] == End::Completed {
-            prop_assert_eq!(results.len(), 14);
-            prop_assert!(results.iter().all(|r| r.state != TrialState::Cancelled));
+        prop_assert!(results.len() <= TRIALS as usize);
+        let progress = world.experiment.progress();
+        let count = |state| results.iter().filter(|result| result.state == state).count();
+        prop_assert_eq!(progress.finished as usize, count(TrialState::Finished));
+        prop_assert_eq!(progress.stopped as usize, count(TrialState::Stopped));
+        prop_assert_eq!(progress.failed as usize, count(TrialState::Failed));
+        prop_assert_eq!((progress.running, progress.paused, progress.slots), (0, 0, 0));
+        if let (Some(End::Completed), None, None) = (&world.over, search.0.budget.epochs, search.0.budget.target) {
+            let ended_by_time = steps.iter().any(|step| matches!(step, Step::End(_)));
+            prop_assert!(ended_by_time || results.iter().all(|result| result.state != TrialState::Cancelled));
         }
-    }
-
-    #[test]
-    fn the_same_events_give_the_same_actions(steps in history()) {
-        let mut first = bench();
-        let (_, events) = play(&steps, &mut first);
-        let mut second = bench();
-        for event in events {
-            second.handle(event);
-        }
-        // By text: a NaN is not equal to itself.
-        prop_assert_eq!(format!("{:?}", second.actions), format!("{:?}", first.actions));
-        prop_assert_eq!(
-            format!("{:?}", second.experiment.results()),
-            format!("{:?}", first.experiment.results())
-        );
     }
 }

@@ -1,9 +1,10 @@
 use super::*;
-use crate::experiment::{AHEAD, trial_seed};
+use crate::experiment::trial_seed;
+use lethe_flight::message::training::Verdict;
 
 #[test]
 fn more_trials_than_slots_are_kept_ready() {
-    let ahead = AHEAD as usize;
+    let ahead = 8;
     let mut bench = Bench::plain(100, 2);
     let asked = |bench: &Bench| bench.actions.iter().filter(|a| matches!(a, Action::Suggest { .. })).count();
     assert_eq!(asked(&bench), 2 + ahead);
@@ -84,7 +85,7 @@ fn a_users_failure_is_not_retried() {
 
 #[test]
 fn stale_and_repeated_messages_change_nothing() {
-    let mut bench = Bench::new(settings(5, 2), Stopping::Asha { reduction: 3, min_epochs: 1 });
+    let mut bench = Bench::new(settings(5, 2), asha(3, false));
     bench.slot(0, 0);
     bench.slot(1, 1);
     bench.leave(0);
@@ -104,15 +105,17 @@ fn stale_and_repeated_messages_change_nothing() {
 
 #[test]
 fn only_reports_at_rungs_are_decided_and_all_are_kept() {
-    let mut bench = Bench::new(settings(5, 2), Stopping::Asha { reduction: 3, min_epochs: 1 });
+    let mut bench = Bench::new(settings(5, 2), asha(3, false));
     let spec = specs(&bench.slot(0, 0))[0].1.clone();
     assert_eq!(spec.rungs, [1, 3]);
     bench.slot(1, 1);
-    let decision =
-        |slot: u64, trial, stop| vec![Action::Decide { slot: SlotKey(slot), trial, attempt: 1, stop }];
-    assert_eq!(bench.report(0, 0, 1, 1, 0.5), decision(0, 0, false));
+    let verdict = |actions: &[Action]| match actions {
+        [Action::Decide { slot, trial, attempt: 1, verdict, .. }] => (slot.0, *trial, *verdict),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(verdict(&bench.report(0, 0, 1, 1, 0.5)), (0, 0, Verdict::GoOn));
     assert!(bench.report(0, 0, 1, 2, 0.6).is_empty());
-    assert_eq!(bench.report(1, 1, 1, 1, 0.4), decision(1, 1, true));
+    assert_eq!(verdict(&bench.report(1, 1, 1, 1, 0.4)), (1, 1, Verdict::Stop));
     bench.ended(1, 1, 1, Outcome::Stopped);
     assert_eq!(bench.state(1), TrialState::Stopped);
     assert_eq!(bench.trial(0).history.iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 2]);
@@ -120,7 +123,7 @@ fn only_reports_at_rungs_are_decided_and_all_are_kept() {
 
 #[test]
 fn a_trial_run_again_counts_once_at_its_rung() {
-    let mut bench = Bench::new(settings(5, 1), Stopping::Asha { reduction: 2, min_epochs: 1 });
+    let mut bench = Bench::new(settings(5, 1), asha(2, false));
     bench.slot(0, 0);
     bench.report(0, 0, 1, 1, 0.9);
     bench.ended(0, 0, 1, Outcome::Lost { error: "killed".into() });
@@ -133,16 +136,15 @@ fn a_trial_run_again_counts_once_at_its_rung() {
     bench.ended(0, 2, 1, Outcome::Stopped);
     // Four values: two are kept. With 0.9 there twice the second place would be 0.9 all the same, the third not.
     let actions = bench.report(0, 3, 1, 1, 0.91);
-    assert!(matches!(actions[..], [Action::Decide { stop: false, .. }]));
+    assert!(matches!(actions[..], [Action::Decide { verdict: Verdict::GoOn, .. }]));
 }
 
 #[test]
 fn the_epochs_of_a_trial_decide_its_rungs() {
-    let rule = stopping::rule(&Stopping::Asha { reduction: 3, min_epochs: 1 }, Direction::Max).unwrap();
-    let mut experiment = Experiment::new(settings(1, 1), rule);
+    let mut experiment = Experiment::new(settings(1, 1), rule(&asha(3, false), &settings(1, 1)));
     experiment.handle(Event::Started);
     let hparams = [("epochs".to_owned(), 30.into())].into_iter().collect();
-    experiment.handle(Event::Suggested { trial: 0, hparams });
+    experiment.handle(suggested(0, hparams));
     experiment.handle(Event::SlotJoined { slot: SlotKey(0), number: 0 });
     let actions = experiment.handle(Event::SlotReady { slot: SlotKey(0) });
     assert_eq!(specs(&actions)[0].1.rungs, [1, 3, 9, 27]);
@@ -155,7 +157,7 @@ fn a_trials_value_is_its_last_report_or_its_best() {
         (Select::Best, Direction::Max, 0.8),
         (Select::Best, Direction::Min, 0.2),
     ] {
-        let objective = Objective { metric: "m".into(), direction, select };
+        let objective = Objective { metric: "m".into(), direction, select, further: Vec::new() };
         let mut bench = Bench::new(Settings { objective, ..settings(1, 1) }, Stopping::None);
         bench.slot(0, 0);
         for (epoch, value) in (1..).zip([f64::NAN, 0.2, 0.8, 0.4]) {

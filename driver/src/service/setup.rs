@@ -1,0 +1,100 @@
+//! What a plan means: the state machine's settings, its rule, and who suggests.
+
+use lethe_flight::message::Hparams;
+use lethe_flight::message::experiment::{Optimizer as Choice, Plan, Source, Stopping};
+use lethe_flight::{Error, Result};
+
+use super::engine::Engine;
+use crate::experiment::{Ahead, Experiment, Settings};
+use crate::search::{self, Space};
+use crate::stopping::{self, StoppingRule};
+
+/// Trials kept ready beyond one for each slot. A module is generated one after another in the user's process, in
+/// some 20 ms; where trials are stopped sooner than that, slots live on what is ready.
+const SPARE: u32 = 8;
+/// A trial is saved after so many seconds of training since it last was.
+const CHECKPOINT_EVERY_S: f64 = 30.0;
+
+#[derive(Clone)]
+pub struct Setup {
+    pub settings: Settings,
+    pub stopping: Stopping,
+    optimizer: Choice,
+    space: Space,
+    enqueued: Vec<Hparams>,
+}
+
+impl Setup {
+    /// # Errors
+    /// If the plan's space, optimizer or stopping rule cannot be used.
+    pub fn new(plan: &Plan) -> Result<Self> {
+        let Source::Search { space, constraints, checked, enqueued, budget, optimizer, stopping } =
+            plan.source.clone();
+        let space = Space::new(space, constraints)?;
+        if space.constrained() && space.draw(&mut search::rng(plan.seed, 0, 0)).is_none() {
+            return Err(Error::Invalid(
+                "no point was found in the space that fulfils its constraints; relax them or widen the space"
+                    .into(),
+            ));
+        }
+        let mut setup = Self {
+            settings: Settings {
+                experiment: plan.experiment.clone(),
+                seed: plan.seed,
+                budget,
+                slots: plan.slots,
+                ahead: Ahead::Spare(SPARE),
+                checked,
+                retries: plan.retries,
+                objective: plan.objective.clone(),
+                function: plan.function.clone(),
+                data: plan.data.clone(),
+                checkpoint_every_s: Some(CHECKPOINT_EVERY_S),
+            },
+            stopping,
+            optimizer,
+            space,
+            enqueued,
+        };
+        let learns = setup.search()?.map(|optimizer| optimizer.learns());
+        setup.settings.ahead = match (&setup.optimizer, learns) {
+            (Choice::External { ahead, .. }, _) => Ahead::Late(*ahead),
+            // One of four slots that fall free together takes a point that knows one result less.
+            (_, Some(true)) if plan.slots > 1 => Ahead::Late(plan.slots.div_ceil(4)),
+            (_, Some(true)) => Ahead::Late(0),
+            _ => Ahead::Spare(SPARE),
+        };
+        setup.rule()?;
+        Ok(setup)
+    }
+
+    /// # Errors
+    /// None for a setup that was made.
+    pub fn rule(&self) -> Result<Box<dyn StoppingRule>> {
+        let Settings { objective, budget, seed, .. } = &self.settings;
+        stopping::rule(&self.stopping, objective.direction, &self.space, budget.trials, *seed)
+    }
+
+    /// None where the shim suggests.
+    fn search(&self) -> Result<Option<Box<dyn search::Optimizer>>> {
+        match &self.optimizer {
+            Choice::External { .. } => Ok(None),
+            choice => {
+                let Settings { objective, seed, .. } = &self.settings;
+                search::optimizer(choice, self.space.clone(), objective, *seed).map(Some)
+            }
+        }
+    }
+
+    /// # Errors
+    /// None for a setup that was made.
+    pub fn engine(&self) -> Result<Engine> {
+        Ok(Engine::new(self.search()?, self.space.clone(), self.enqueued.clone(), self.settings.seed))
+    }
+
+    /// # Errors
+    /// None for a setup that was made.
+    pub fn experiment(&self) -> Result<Experiment> {
+        Ok(Experiment::new(self.settings.clone(), self.rule()?))
+    }
+}

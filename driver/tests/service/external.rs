@@ -1,0 +1,138 @@
+//! Points that the user gives, suggests or refuses.
+
+use lethe_flight::client;
+use lethe_flight::message::Hparams;
+use lethe_flight::message::experiment::{
+    Budget, Checked, End, Optimizer, Plan, Source, Suggested, Suggestion, TrialState, WatchEvent,
+};
+use lethe_flight::message::training::Outcome;
+use lethe_flight::wire::action;
+
+use crate::common::{Driver, Null, Slot, event};
+
+fn point(x: f64) -> Hparams {
+    [("x".to_owned(), x.into())].into_iter().collect()
+}
+
+fn source(plan: &mut Plan) -> (&mut Vec<Hparams>, &mut bool, &mut Budget, &mut Optimizer) {
+    let Source::Search { enqueued, checked, budget, optimizer, .. } = &mut plan.source;
+    (enqueued, checked, budget, optimizer)
+}
+
+async fn suggest(driver: &Driver, trial: u32, result: Suggestion) {
+    let suggested = Suggested { experiment: "e".into(), trial, result };
+    let _: Null = client::call(&mut driver.client().await, action::SUGGESTED, &suggested).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_users_optimizer_is_asked_ahead_and_told_before_it_is_asked_again() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(3, 1);
+    *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    for trial in 0..2 {
+        assert_eq!(event(&mut watch).await, WatchEvent::Ask { trial });
+        suggest(&driver, trial, Suggestion::Hparams { hparams: point(0.25) }).await;
+    }
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    slot.report(&spec, 1, 0.5).await;
+    slot.end(&spec, Outcome::Finished).await;
+    let WatchEvent::Tell { trial: 0, state, hparams, values, history } = event(&mut watch).await else {
+        panic!("not told")
+    };
+    assert_eq!((state, hparams, values), (TrialState::Finished, point(0.25), vec![Some(0.5)]));
+    assert_eq!(history.len(), 1);
+    assert_eq!(event(&mut watch).await, WatchEvent::Ask { trial: 2 });
+    suggest(&driver, 2, Suggestion::Exhausted).await;
+    let spec = slot.assigned().await;
+    slot.report(&spec, 1, 0.7).await;
+    slot.end(&spec, Outcome::Finished).await;
+    loop {
+        match event(&mut watch).await {
+            WatchEvent::Over { end } => break assert_eq!(end, End::Completed),
+            WatchEvent::Ask { trial } => panic!("asked about {trial}"),
+            _ => {}
+        }
+    }
+    assert_eq!(driver.result().await.trials.len(), 2, "the trial without a point never was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_optimizer_that_fails_ends_the_search_with_its_error() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(3, 1);
+    *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    assert_eq!(event(&mut watch).await, WatchEvent::Ask { trial: 0 });
+    suggest(&driver, 0, Suggestion::Failed { error: "ValueError: no".into() }).await;
+    loop {
+        if let WatchEvent::Over { end } = event(&mut watch).await {
+            break assert_eq!(end, End::Aborted { error: "ValueError: no".into() });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn given_points_go_first_and_a_refused_suggestion_is_drawn_again() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(2, 1);
+    let (enqueued, checked, ..) = source(&mut plan);
+    *enqueued = vec![point(0.125)];
+    *checked = true;
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    let mut shown = Vec::new();
+    for (trial, refused) in [(0, None), (1, Some("x must be lower")), (1, None)] {
+        let WatchEvent::Check { trial: asked, hparams } = event(&mut watch).await else {
+            panic!("not asked")
+        };
+        assert_eq!(asked, trial);
+        shown.push(hparams);
+        let refused = refused.map(str::to_owned);
+        let checked = Checked { experiment: "e".into(), trial, refused, error: None };
+        let _: Null = client::call(&mut driver.client().await, action::CHECKED, &checked).await.unwrap();
+    }
+    assert_eq!(shown[0], point(0.125));
+    assert_ne!(shown[1], shown[2], "another draw");
+    assert_eq!(Slot::open(&driver, 0).await.work().await, [0, 1]);
+    assert_eq!(driver.result().await.trials[1].hparams, shown[2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_ends_when_its_time_is_up_and_stops_a_trial_that_has_had_its_own() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(3, 1);
+    let budget = Budget { seconds: Some(0.3), trial_seconds: Some(0.1), ..Budget::default() };
+    *source(&mut plan).2 = budget;
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    slot.report(&spec, 1, 0.5).await;
+    use lethe_flight::message::slot::ToSlot;
+    assert!(matches!(slot.next().await, Some(ToSlot::Stop { trial: 0, attempt: 1 })), "its time is up");
+    slot.end(&spec, Outcome::Stopped).await;
+    loop {
+        if let WatchEvent::Over { end } = event(&mut watch).await {
+            break assert_eq!(end, End::Completed);
+        }
+    }
+    let first = &driver.result().await.trials[0];
+    assert_eq!(first.state, TrialState::Stopped);
+    assert!(first.why.as_ref().unwrap().contains("0.1 s"), "{:?}", first.why);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grid_goes_through_its_combinations_and_ends_there() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(9, 1);
+    *source(&mut plan).3 = Optimizer::Grid { points: 5 };
+    driver.create(&plan).await.unwrap();
+    Slot::open(&driver, 0).await.work().await;
+    let trials = driver.result().await.trials;
+    let points: Vec<f64> = trials.iter().map(|trial| trial.hparams["x"].as_f64().unwrap()).collect();
+    assert_eq!(points, [0.0, 0.25, 0.5, 0.75, 1.0]);
+}
