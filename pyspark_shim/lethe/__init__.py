@@ -28,67 +28,119 @@ if TYPE_CHECKING:
         Terminated,
     )
     from lethe.experiment.lagom import lagom
+    from lethe.optimizers.ask_tell import Optimizer, Trial
+    from lethe.optimizers.native import CMAES, GP, NSGA2, TPE, Grid, Random, Sobol
+    from lethe.optimizers.optuna_sampler import optuna
+    from lethe.result.opened import Opened
+    from lethe.result.opened import open as open  # noqa: A004
     from lethe.result.result import Best, Result
-    from lethe.search import ASHA, Search
+    from lethe.search import Search
     from lethe.settings import Settings
-    from lethe.space import Domain, SearchSpace, choice, integer, loguniform, uniform
+    from lethe.space.constraint import Constraint, constraint
+    from lethe.space.domain import Domain, choice, integer, loguniform, ordinal, uniform
+    from lethe.space.space import SearchSpace
+    from lethe.stopping.curves import Median, Patience, Threshold
+    from lethe.stopping.halving import ASHA, BOHB, Hyperband
+    from lethe.stopping.pbt import PBT
     from lethe.supervised import Registered, Supervised
 
 __version__: str = importlib.metadata.version("lethe")
 
 _HOMES = {
-    "ASHA": "lethe.search",
+    "ASHA": "lethe.stopping.halving",
+    "BOHB": "lethe.stopping.halving",
     "Best": "lethe.result.result",
+    "CMAES": "lethe.optimizers.native",
     "ConfigError": "lethe.errors",
+    "Constraint": "lethe.space.constraint",
     "DataError": "lethe.errors",
     "Dataset": "lethe.dataset.dataset",
-    "Domain": "lethe.space",
+    "Domain": "lethe.space.domain",
     "ExperimentError": "lethe.errors",
+    "GP": "lethe.optimizers.native",
+    "Grid": "lethe.optimizers.native",
+    "Hyperband": "lethe.stopping.halving",
     "InstallError": "lethe.errors",
     "LetheError": "lethe.errors",
+    "Median": "lethe.stopping.curves",
     "ModelError": "lethe.errors",
+    "NSGA2": "lethe.optimizers.native",
+    "Opened": "lethe.result.opened",
+    "Optimizer": "lethe.optimizers.ask_tell",
+    "PBT": "lethe.stopping.pbt",
     "Part": "lethe.dataset.dataset",
+    "Patience": "lethe.stopping.curves",
     "ProcessError": "lethe.errors",
+    "Random": "lethe.optimizers.native",
     "Registered": "lethe.supervised",
     "Result": "lethe.result.result",
     "Search": "lethe.search",
-    "SearchSpace": "lethe.space",
+    "SearchSpace": "lethe.space.space",
     "Settings": "lethe.settings",
+    "Sobol": "lethe.optimizers.native",
     "Supervised": "lethe.supervised",
+    "TPE": "lethe.optimizers.native",
     "Terminated": "lethe.errors",
-    "choice": "lethe.space",
-    "integer": "lethe.space",
+    "Threshold": "lethe.stopping.curves",
+    "Trial": "lethe.optimizers.ask_tell",
+    "choice": "lethe.space.domain",
+    "constraint": "lethe.space.constraint",
+    "integer": "lethe.space.domain",
     "lagom": "lethe.experiment.lagom",
-    "loguniform": "lethe.space",
+    "loguniform": "lethe.space.domain",
+    "open": "lethe.result.opened",
+    "optuna": "lethe.optimizers.optuna_sampler",
+    "ordinal": "lethe.space.domain",
     "shutdown": "lethe.application.registry",
-    "uniform": "lethe.space",
+    "uniform": "lethe.space.domain",
 }
 
+#: Without `open`: a star import would hide the builtin.
 __all__ = [
     "ASHA",
+    "BOHB",
+    "CMAES",
+    "GP",
+    "NSGA2",
+    "PBT",
+    "TPE",
     "Best",
     "ConfigError",
+    "Constraint",
     "DataError",
     "Dataset",
     "Domain",
     "ExperimentError",
+    "Grid",
+    "Hyperband",
     "InstallError",
     "LetheError",
+    "Median",
     "ModelError",
+    "Opened",
+    "Optimizer",
     "Part",
+    "Patience",
     "ProcessError",
+    "Random",
     "Registered",
     "Result",
     "Search",
     "SearchSpace",
     "Settings",
+    "Sobol",
     "Supervised",
     "Terminated",
+    "Threshold",
+    "Trial",
     "__version__",
     "choice",
+    "constraint",
     "integer",
     "lagom",
     "loguniform",
+    "optuna",
+    "ordinal",
     "shutdown",
     "uniform",
 ]
@@ -104,4 +156,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "open"])

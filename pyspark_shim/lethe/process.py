@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from lethe.errors import InstallError
+from lethe.errors import InstallError, ProcessError
 
 
 def start_time(pid: int) -> int | None:
@@ -47,6 +50,31 @@ def binary(name: str) -> Path:
     if not os.access(path, os.X_OK):
         raise InstallError(f"lethe's program {path} may not be executed; run: chmod +x {path}")
     return path
+
+
+def ask(
+    name: str, command: str, question: dict[str, Any], seconds: float | None
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program's command that reads one line of JSON and answers on stdout.
+
+    Raises InstallError if the program is not there, ProcessError if it takes longer than `seconds`.
+    """
+    try:
+        return subprocess.run(
+            [binary(name), command],
+            input=json.dumps(question).encode() + b"\n",
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProcessError(f"{name} {command} did not answer within {seconds:.0f} s") from None
+
+
+def said(stderr: bytes) -> str:
+    """What a program wrote last on stderr, without its own name."""
+    text = stderr.decode("utf-8", errors="replace").strip()
+    return text.removeprefix("lethe-driver: ") or "no reason given"
 
 
 def last_lines(log: str | Path, lines: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""One live line: trials done, stopped, failed, running, and the best so far."""
+"""One live line: trials done, stopped, failed, paused, running, and the best so far."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 
 class ProgressLine:
-    """A `tqdm.auto` bar, so that a notebook shows it as well; silent if `quiet`."""
+    """A `tqdm.auto` bar, so that a notebook shows it as well; silent if `quiet`.
 
-    def __init__(self, name: str, total: int, metric: str, quiet: bool) -> None:
+    total: trials; None where the budget does not count them.
+    """
+
+    def __init__(self, name: str, total: int | None, metric: str, quiet: bool) -> None:
         self._quiet, self._metric, self._bar = quiet, metric, None
         if not quiet:
             import warnings
@@ -31,6 +34,8 @@ class ProgressLine:
             f"{progress['failed']} failed",
             f"{progress['running']} running",
         ]
+        if progress["paused"] > 0:
+            words.insert(2, f"{progress['paused']} paused")
         if progress["best"] is not None:
             words.append(f"best {self._metric} {progress['best']:.4g} (trial {progress['best_trial']})")
         bar.set_postfix_str(", ".join(words), refresh=False)

@@ -1,94 +1,185 @@
-"""What is searched: the space, the number of trials, and the rules that stop them."""
+"""What is searched, by whom, for how long, and which trials end early."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
+from lethe import checks
 from lethe.errors import ConfigError
-from lethe.space import SearchSpace
+from lethe.optimizers import choose
+from lethe.optimizers.ask_tell import Optimizer
+from lethe.optimizers.native import Grid, Native
+from lethe.space.space import SearchSpace
+from lethe.stopping.base import StoppingRule
+from lethe.stopping.pbt import PBT
 
 MAX_TRIALS = 10_000_000
-OPTIMIZERS = ("random",)
-
-
-@dataclass(frozen=True)
-class ASHA:
-    """Asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning",
-    2020).
-
-    After `min_epochs`, `min_epochs * reduction`, `min_epochs * reduction**2`, … epochs a trial goes on
-    only if its value is among the best `1/reduction` of those that have come so far.
-    """
-
-    reduction: int = 3
-    min_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        if self.reduction < 2:
-            raise ConfigError(f"ASHA: reduction must be at least 2, not {self.reduction}")
-        if self.min_epochs < 1:
-            raise ConfigError(f"ASHA: min_epochs must be at least 1, not {self.min_epochs}")
-
-    def message(self) -> dict[str, Any]:
-        return {"type": "asha", "reduction": self.reduction, "min_epochs": self.min_epochs}
 
 
 @dataclass(frozen=True)
 class Search:
-    """A hyperparameter search.
+    """A hyperparameter search. It ends when the first of `trials`, `seconds`, `epochs` and `target` is
+    reached; at least one of the first three must be given.
 
-    space: the hyperparameters and their domains.
+    space: the hyperparameters, their domains and constraints.
     trials: how many are tried.
     metric: the name of the metric that is compared: `loss`, `train_loss`, or one that `Supervised` computes.
-    direction: "max" or "min".
-    optimizer: who suggests; "random" draws each parameter from its domain.
-    stopping: None, or `ASHA(...)`.
+        A list of names searches for the Pareto front; the first then decides what is stopped.
+    direction: "max" or "min"; a list for a list of metrics.
+    optimizer: who suggests: "random", "grid", "sobol", "tpe", "gp", "cmaes", "nsga2", or an object with its
+        settings (`lethe.TPE(startup=20)`), your own `lethe.Optimizer`, or `lethe.optuna(sampler)`. Default:
+        "random", and "tpe" with the stopping rule `BOHB`.
+    stopping: None, or `ASHA(…)`, `Hyperband(…)`, `BOHB(…)`, `Median(…)`, `Threshold(…)`, `Patience(…)`,
+        `PBT(…)`.
+    seconds: wall time from the first assignment; of all runs together where it is resumed.
+    epochs: passes over the training set by all trials together. Running trials are then stopped.
+    target: a value of the (first) metric; the search ends once a trial reports one that is no worse.
+    trial_seconds: of training that one attempt at a trial gets before it is stopped.
+    enqueue: points that are tried first, dicts of hyperparameters. What they leave out is the domain's
+        default, or drawn. Where it is empty and each domain has a default, the point of all defaults goes
+        first (not with "grid").
+    retries: how often a trial is run again, from its last checkpoint, whose slot or process was lost.
+    retry_exceptions: how often after an exception in its own code.
     seed: of the suggestions, the initial weights, dropout and the order of batches. A rerun on one slot gives
         the same metrics to the bit.
     select: "last": a trial's value, and the weights kept of it, are those of its last report; "best": of its
         best report.
+
+    Raises ConfigError, naming the argument.
     """
 
     space: SearchSpace
-    trials: int
-    metric: str
-    direction: str
-    optimizer: str = "random"
-    stopping: ASHA | None = None
+    trials: int | None = None
+    metric: str | Sequence[str] = ""
+    direction: str | Sequence[str] = ""
+    _: KW_ONLY
+    optimizer: str | Native | Optimizer | None = None
+    stopping: StoppingRule | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    target: float | None = None
+    trial_seconds: float | None = None
+    enqueue: Sequence[Mapping[str, Any]] = ()
+    retries: int = 3
+    retry_exceptions: int = 0
     seed: int = 0
     select: str = "last"
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
             raise ConfigError(f"Search: space must be a SearchSpace, not {type(self.space).__name__}")
-        if (
-            isinstance(self.trials, bool)
-            or not isinstance(self.trials, int)
-            or not 1 <= self.trials <= MAX_TRIALS
-        ):
-            raise ConfigError(f"Search: trials must be between 1 and {MAX_TRIALS}, not {self.trials!r}")
-        if self.direction not in ("max", "min"):
-            raise ConfigError(f'Search: direction must be "max" or "min", not {self.direction!r}')
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigError(
-                f"Search: optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
-            )
-        if self.stopping is not None and not isinstance(self.stopping, ASHA):
-            raise ConfigError(f"Search: stopping must be None or ASHA(...), not {self.stopping!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise ConfigError(f"Search: seed must be a whole number from 0, below 2**63, not {self.seed!r}")
+        self._check_budget()
+        self._check_objectives()
+        if self.stopping is not None:
+            if not isinstance(self.stopping, StoppingRule):
+                raise ConfigError(
+                    f"Search: stopping must be None or a rule such as ASHA(), not {self.stopping!r}"
+                )
+            self.stopping.message(self.space)
+            if isinstance(self.stopping, PBT) and self.trials is None:
+                raise ConfigError("Search: trials must be given with PBT: they are its population")
+        _ = self.suggests, self.enqueued
+        checks.whole("Search: retries", self.retries, 0)
+        checks.whole("Search: retry_exceptions", self.retry_exceptions, 0)
+        checks.whole("Search: seed", self.seed, 0, 2**63)
         if self.select not in ("last", "best"):
             raise ConfigError(f'Search: select must be "last" or "best", not {self.select!r}')
 
-    def source(self) -> dict[str, Any]:
-        return {
+    def _check_budget(self) -> None:
+        if self.trials is None and self.seconds is None and self.epochs is None:
+            raise ConfigError("Search: it has no end; give it trials, seconds or epochs")
+        if self.trials is not None:
+            checks.whole("Search: trials", self.trials, 1, MAX_TRIALS + 1)
+        if self.epochs is not None:
+            checks.whole("Search: epochs", self.epochs, 1, 2**63)
+        if self.seconds is not None:
+            checks.above("Search: seconds", self.seconds)
+        if self.trial_seconds is not None:
+            checks.above("Search: trial_seconds", self.trial_seconds)
+        if self.target is not None:
+            checks.real("Search: target", self.target)
+
+    def _check_objectives(self) -> None:
+        if isinstance(self.metric, str) != isinstance(self.direction, str):
+            raise ConfigError("Search: give metric and direction both as one string, or both as lists")
+        if len(self.metrics) != len(self.directions) or not self.metrics:
+            raise ConfigError(
+                f"Search: metric has {len(self.metrics)} names and direction {len(self.directions)}; each "
+                "metric needs its direction"
+            )
+        for metric in self.metrics:
+            if not isinstance(metric, str) or not metric:
+                raise ConfigError(f"Search: metric must be the name of a metric, not {metric!r}")
+            if self.metrics.count(metric) > 1:
+                raise ConfigError(f"Search: metric names {metric!r} twice")
+        for direction in self.directions:
+            if direction not in ("max", "min"):
+                raise ConfigError(f'Search: direction must be "max" or "min", not {direction!r}')
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Also of a search for one metric."""
+        return (self.metric,) if isinstance(self.metric, str) else tuple(self.metric)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Of `metrics`, "max" or "min"."""
+        return (self.direction,) if isinstance(self.direction, str) else tuple(self.direction)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """The direction of each metric."""
+        return dict(zip(self.metrics, self.directions, strict=True))
+
+    @cached_property
+    def suggests(self) -> Native | Optimizer:
+        """The optimizer that `optimizer` means."""
+        return choose.optimizer(self.optimizer, self.stopping)
+
+    @cached_property
+    def enqueued(self) -> list[dict[str, Any]]:
+        """The first points, with defaults in place of what they leave out."""
+        found = []
+        for number, point in enumerate(self.enqueue, 1):
+            try:
+                found.append(self.space.point(point))
+            except ValueError as error:
+                raise ConfigError(f"Search: enqueue, point {number}: {error}") from None
+        if not found and not isinstance(self.suggests, Grid):
+            default = self.space.default()
+            if default is not None and self.space.refused(default) is None:
+                found.append(default)
+        return found
+
+    def source(self, slots: int) -> dict[str, Any]:
+        """The message `Source` for an experiment of so many slots."""
+        budget = {
+            "trials": self.trials,
+            "seconds": self.seconds,
+            "epochs": self.epochs,
+            "target": self.target,
+            "trial_seconds": self.trial_seconds,
+        }
+        stopping = {"type": "none"} if self.stopping is None else self.stopping.message(self.space)
+        found = {
             "type": "search",
             "space": self.space.message(),
-            "trials": self.trials,
-            "optimizer": {"type": self.optimizer},
-            "stopping": {"type": "none"} if self.stopping is None else self.stopping.message(),
+            "constraints": self.space.expressions,
+            "checked": self.space.has_predicates,
+            "enqueued": self.enqueued,
+            "budget": {name: value for name, value in budget.items() if value is not None},
+            "optimizer": choose.message(self.suggests, slots),
+            "stopping": stopping,
         }
+        return {name: value for name, value in found.items() if value not in ([], False)}
 
     def objective(self) -> dict[str, Any]:
-        return {"metric": self.metric, "direction": self.direction, "select": self.select}
+        """The message `Objective`."""
+        (metric, direction), *further = self.objectives.items()
+        found: dict[str, Any] = {"metric": metric, "direction": direction, "select": self.select}
+        if further:
+            found["further"] = [{"metric": name, "direction": towards} for name, towards in further]
+        return found

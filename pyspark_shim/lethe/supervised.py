@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lethe.errors import ConfigError
 from lethe.search import Search
-from lethe.space import Domain
+from lethe.space.domain import LISTED, Domain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,15 +143,20 @@ def check_search(train: Supervised, search: Search, validated: bool) -> None:
             "split the dataset: dataset.split(validation=0.2, seed=1)"
         )
     reported = train.reported(validated)
-    if reported is not None and search.metric not in reported:
-        if search.metric in METRICS and not validated:
-            remedy = "it needs a validation set: dataset.split(validation=0.2, seed=1)"
-        elif search.metric in METRICS:
-            remedy = f"add it: Supervised(…, metrics={[*train.metrics, search.metric]})"
-        else:
-            remedy = f"use one of {', '.join(reported)}"
-        raise ConfigError(f"Search: no trial reports the metric {search.metric!r}; {remedy}")
+    if reported is not None:
+        for metric in search.metrics:
+            if metric not in reported:
+                remedy = _remedy(train, metric, reported, validated)
+                raise ConfigError(f"Search: no trial reports the metric {metric!r}; {remedy}")
+
+
+def _remedy(train: Supervised, metric: str, reported: list[str], validated: bool) -> str:
+    if metric in METRICS and not validated:
+        return "it needs a validation set: dataset.split(validation=0.2, seed=1)"
+    if metric in METRICS:
+        return f"add it: Supervised(…, metrics={[*train.metrics, metric]})"
+    return f"use one of {', '.join(reported)}"
 
 
 def _extremes(domain: Domain) -> tuple[Any, ...]:
-    return domain.values if domain.kind == "choice" else (domain.low, domain.high)
+    return domain.values if domain.kind in LISTED else (domain.low, domain.high)

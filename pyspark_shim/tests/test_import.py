@@ -13,6 +13,10 @@ import pytest
             "import lethe; lethe.Supervised; lethe.Search; lethe.lagom; lethe.Dataset; lethe.Result",
             ("torch", "pyspark"),
         ),
+        (
+            "import lethe; lethe.open; lethe.TPE; lethe.optuna; lethe.constraint; lethe.PBT",
+            ("torch", "pyspark", "optuna"),
+        ),
         ("import lethe.task.slot, lethe.task.put", ("torch", "pyspark", "pandas", "tqdm")),
     ],
 )
@@ -25,7 +29,16 @@ def test_heavy_packages_are_not_imported(statement: str, absent: tuple[str, ...]
 def test_every_public_name_is_there() -> None:
     import lethe
 
-    for name in lethe.__all__:
+    for name in dir(lethe):
         assert getattr(lethe, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = lethe.nothing
+
+
+def test_a_star_import_leaves_the_builtins_alone() -> None:
+    import builtins
+
+    import lethe
+
+    assert not set(lethe.__all__) & set(dir(builtins))
+    assert callable(lethe.open)

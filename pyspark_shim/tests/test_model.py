@@ -85,6 +85,17 @@ def test_the_user_s_random_state_is_kept_and_the_seed_decides() -> None:
     assert not torch.equal(first.weight, other.weight)  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="devices are seeded where there are any")
+def test_where_there_is_no_device_none_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    module = Generator(lambda: nn.Linear(3, 4))({}, 3, seed=2**63 + 5)
+    assert seeded == []
+    torch.manual_seed(2**63 + 5)
+    assert len(seeded) == 1
+    assert torch.equal(module.weight, nn.Linear(3, 4).weight)  # type: ignore[arg-type]
+
+
 def test_the_random_state_is_kept_when_the_generator_raises() -> None:
     def failing() -> nn.Module:
         torch.rand(3)

@@ -1,12 +1,14 @@
 """The result's tables, from a driver's answer."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lethe
 from lethe.result.result import Result
+from lethe.result.sql import Tables
 
 
 def trial(number: int, **changes: Any) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def trial(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def result(trials: list[dict[str, Any]], **changes: Any) -> Result:
+def result(trials: list[dict[str, Any]], objectives: dict[str, str] | None = None, **changes: Any) -> Result:
     slot = {
         "slot": 0,
         "executor": "e",
@@ -49,9 +51,9 @@ def result(trials: list[dict[str, Any]], **changes: Any) -> Result:
     }
     return Result(
         message,
-        metric="accuracy",
-        direction="max",
+        objectives=objectives or {"accuracy": "max"},
         directory="/x",
+        tables=Tables(Path("/x")),
         model=None,
         best_model_path="/x/best_model.pt",
     )
@@ -107,3 +109,52 @@ def test_an_interrupted_search_says_so() -> None:
     assert found.interrupted
     assert found.reason == "interrupted (Ctrl-C)"
     assert "interrupted: interrupted (Ctrl-C)" in str(found)
+
+
+def test_a_trial_says_why_it_was_and_why_it_ended() -> None:
+    found = result([trial(0, why="random; stopped at epoch 3: 9th of 12"), trial(1)])
+    assert found.trials["why"][0] == "random; stopped at epoch 3: 9th of 12"
+    assert found.trials["why"].isna().tolist() == [False, True]
+
+
+def two(number: int, accuracy: float, loss: float | None) -> dict[str, Any]:
+    metrics = {"accuracy": accuracy, "loss": loss, "train_loss": 1.0}
+    return trial(number, value=accuracy, further=[loss], metrics=metrics, hparams={"lr": 0.1})
+
+
+def test_the_pareto_front_has_every_objective() -> None:
+    trials = [two(0, 0.8, 0.2), two(1, 0.7, 0.5), two(2, 0.9, 0.4), two(3, 0.1, None)]
+    found = result(trials, {"accuracy": "max", "loss": "min"}, best=2, pareto=[0, 2])
+    assert [best.trial for best in found.pareto] == [2, 0]
+    assert found.pareto[1].values == {"accuracy": 0.8, "loss": 0.2}
+    assert found.best is not None
+    assert found.best.trial == 2
+    assert (found.metric, found.direction) == ("accuracy", "max")
+    lines = str(found).splitlines()
+    assert lines[1] == "Pareto front of accuracy, loss: 2 trials"
+    assert lines[2].split() == ["trial", "state", "accuracy", "loss", "epochs", "lr", "train_loss"]
+    assert [line.split()[:4] for line in lines[3:5]] == [
+        ["2", "finished", "0.9", "0.4"],
+        ["0", "finished", "0.8", "0.2"],
+    ]
+
+
+def test_a_long_front_is_shown_from_end_to_end() -> None:
+    trials = [two(number, number / 100, number / 100) for number in range(100)]
+    found = result(trials, {"accuracy": "max", "loss": "min"}, pareto=list(range(100)))
+    lines = str(found).splitlines()
+    assert lines[1] == "Pareto front of accuracy, loss: 100 trials, 10 of them shown"
+    shown = [int(line.split()[0]) for line in lines[3:13]]
+    assert (shown[0], shown[-1], len(set(shown))) == (99, 0, 10)
+
+
+def test_a_search_for_one_metric_has_a_front_of_its_best() -> None:
+    assert [best.trial for best in result([trial(0), trial(1)]).pareto] == [1]
+    assert result([trial(0, value=None)]).pareto == []
+
+
+def test_the_summary_has_parameters_that_only_some_trials_have() -> None:
+    sgd = trial(1, hparams={"optimizer": "sgd", "momentum": 0.5})
+    lines = str(result([trial(2, hparams={"optimizer": "adam"}), sgd])).splitlines()
+    assert lines[1].split()[4:6] == ["optimizer", "momentum"]
+    assert lines[3].split()[4:6] == ["sgd", "0.5"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from lethe.application.application import Application
@@ -11,13 +11,17 @@ from lethe.application.registry import application
 from lethe.dataset.columns import check_label
 from lethe.dataset.dataset import Dataset
 from lethe.errors import ConfigError, DataError
+from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
-from lethe.experiment.plan import new_folder, plan, remove_empty
+from lethe.experiment.plan import Folder, plan, tidy
+from lethe.experiment.plan import folder as folder_of
 from lethe.experiment.runner import Runner
+from lethe.experiment.seed import trial_seed
 from lethe.experiment.slots import count, slots_of
 from lethe.progress import ProgressLine
 from lethe.result.model import TrainedModel, fetch_weights
 from lethe.result.result import Result
+from lethe.result.sql import Tables
 from lethe.search import Search
 from lethe.session.base import Session
 from lethe.session.find import active_session, session_of
@@ -39,6 +43,10 @@ def lagom(
     slots: int | None = None,
     name: str | None = None,
     directory: str | None = None,
+    resume: bool = False,
+    accept_changes: bool = False,
+    store: str | None = None,
+    store_options: Mapping[str, str] | None = None,
     quiet: bool = False,
     settings: Settings | None = None,
 ) -> Result:
@@ -53,6 +61,15 @@ def lagom(
         Spark, cores.
     name: of the experiment, letters, digits, '-', '_' and '.'; by default made from the time.
     directory: the folder in which the experiment's folder is made. Default "lethe-runs".
+    resume: go on with the experiment `name` of that directory (or of the store): finished trials are kept,
+        those that ran restart from their last checkpoints, and a larger `trials`, `seconds` or `epochs`
+        extends it. Where there is none it begins. What else differs from before is refused, with a list of
+        the differences.
+    accept_changes: resume it all the same.
+    store: the URL of a folder in an object store ("s3://bucket/runs/digits", "gs://…", "az://…", "file:///…")
+        that gets a copy of the experiment's folder as it grows: with it a search is resumed on another host.
+    store_options: of the store, by the names of the crate object_store ("aws_endpoint", …), beside those in
+        the environment. They are written nowhere.
     quiet: neither a progress line nor a summary.
     settings: of Lethe's processes; see `Settings`.
 
@@ -74,7 +91,15 @@ def lagom(
         _check_supervised(train, dataset, experiment)
     with terminable():
         owner = application(_session(spark, dataset), settings)
-        return _run(owner, train, dataset, experiment, slots, new_folder(name, directory), quiet)
+        folder = folder_of(
+            name,
+            directory,
+            resume=resume,
+            accept_changes=accept_changes,
+            store=store,
+            store_options=store_options,
+        )
+        return _run(owner, train, dataset, experiment, slots, folder, quiet)
 
 
 def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search) -> None:
@@ -118,24 +143,30 @@ def _run(
     dataset: Dataset | None,
     search: Search,
     slots: int | None,
-    folder: Path,
+    folder: Folder,
     quiet: bool,
 ) -> Result:
     preparer: Preparer | None = None
+    runner: Runner | None = None
     try:
         if isinstance(train, Supervised) and dataset is not None:
             from lethe.experiment.prepare import Preparer
 
             inputs = dataset.stored(owner).width
-            preparer = Preparer(owner.peer, folder.name, train.model, train.loss, inputs)
+            # Where a run before this one has trained, its first module here may fail like any other.
+            tried = folder.resumed and not folder.made and not folder.accept_changes
+            preparer = Preparer(owner.peer, folder.name, train.model, train.loss, inputs, resumed=tried)
         elif dataset is not None:
             dataset.stored(owner)
         number = count(owner.session, slots, search.trials, owner.settings.threads)
         message = plan(train, dataset, search, folder, number)
-        progress = ProgressLine(folder.name, search.trials, search.metric, quiet)
-        found = Runner(owner, message, slots_of(owner, folder.name, number), preparer, progress).run()
+        adviser = Adviser.of(owner.peer, folder.name, search)
+        held = slots_of(owner, folder.name, number)
+        progress = ProgressLine(folder.name, search.trials, search.metrics[0], quiet)
+        runner = Runner(owner, message, held, preparer, adviser, progress)
+        found = runner.run()
     finally:
-        remove_empty(folder)
+        tidy(folder, began=runner is not None and runner.began)
     result = _result(owner, search, folder, found, preparer)
     if not quiet:
         print(result.summary())
@@ -143,26 +174,27 @@ def _run(
 
 
 def _result(
-    owner: Application, search: Search, folder: Path, message: dict[str, Any], preparer: Preparer | None
+    owner: Application, search: Search, folder: Folder, message: dict[str, Any], preparer: Preparer | None
 ) -> Result:
     model, path = None, None
     best = next((trial for trial in message["trials"] if trial["trial"] == message["best"]), None)
     if preparer is not None and best is not None:
         # Fetched now: the result is to be of use after the session has been stopped.
         weights = fetch_weights(owner.peer, folder.name, best["trial"])
-        seed = preparer.seeds[best["trial"]]
+        # It may have been prepared and trained by a process before this one.
+        seed = trial_seed(search.seed, best["trial"])
         model = TrainedModel(preparer.generator, best["hparams"], preparer.inputs, seed, weights)
         try:
-            folder.mkdir(exist_ok=True)
-            path = model.save(folder / "best_model.pt")
+            folder.path.mkdir(exist_ok=True)
+            path = model.save(folder.path / "best_model.pt")
         except Exception as error:
             # Hours of training are not lost for a full disk, or a generator that is no function of hparams.
             warnings.warn(f"lethe: the best model was not saved: {error}", stacklevel=4)
     return Result(
         message,
-        metric=search.metric,
-        direction=search.direction,
-        directory=str(folder),
+        objectives=search.objectives,
+        directory=str(folder.path),
+        tables=Tables(folder.path, owner),
         model=model,
         best_model_path=path,
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lethe.dataset.dataset import Dataset
 from lethe.errors import ConfigError
+from lethe.experiment.code import code
 from lethe.search import Search
 from lethe.supervised import Registered, Supervised
 from lethe.version import PROTOCOL, installed
@@ -17,6 +21,37 @@ from lethe.version import PROTOCOL, installed
 #: Below the current folder, unless another is named.
 DIRECTORY = "lethe-runs"
 NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An experiment's folder on this host.
+
+    resumed: it goes on from what lies there, or in its store. accept_changes: also where its plan was
+    another. store: the URL of a copy in an object store; store_options: of the store. made: the folder was
+    not there before.
+    """
+
+    path: Path
+    resumed: bool = False
+    accept_changes: bool = False
+    store: str | None = None
+    #: May hold secrets.
+    store_options: Mapping[str, str] | None = field(default=None, repr=False)
+    made: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def message(self) -> dict[str, Any]:
+        """Its part of the message `Plan`."""
+        found: dict[str, Any] = {"directory": str(self.path)}
+        if self.store is not None:
+            found["store"] = {"url": self.store, "options": dict(self.store_options or {})}
+        if self.resumed:
+            found["resume"] = {"type": "resume", "accept_changes": self.accept_changes}
+        return found
 
 
 def check_name(name: str) -> str:
@@ -29,8 +64,51 @@ def check_name(name: str) -> str:
     return name
 
 
+def folder(
+    name: str | None,
+    directory: str | None,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    store: str | None = None,
+    store_options: Mapping[str, str] | None = None,
+) -> Folder:
+    """The experiment's folder, which is made where it is not there; its last part is the experiment's name.
+
+    Raises ConfigError if the name is taken, the folder cannot be made, or the arguments do not go together.
+    """
+    _check_store(store, store_options)
+    if accept_changes and not resume:
+        raise ConfigError("accept_changes is for experiments that are resumed; add resume=True")
+    if resume and name is None:
+        raise ConfigError('resume=True needs the experiment\'s name: lagom(…, name="digits", resume=True)')
+    if resume and name is not None:
+        path = place(check_name(name), directory)
+        found = path.is_dir()
+        if not found:
+            new_folder(name, directory)
+        # Where this host is new, its copy in the store is what there is; the driver looks.
+        return Folder(path, found or store is not None, accept_changes, store, store_options, not found)
+    return Folder(new_folder(name, directory), store=store, store_options=store_options)
+
+
+def _check_store(store: str | None, options: Mapping[str, str] | None) -> None:
+    if store is not None and (not isinstance(store, str) or "://" not in store):
+        raise ConfigError(f'store must be a URL such as "s3://bucket/runs/digits", not {store!r}')
+    if options is not None and store is None:
+        raise ConfigError('store_options are for a store; name it: store="s3://bucket/folder"')
+    for name, value in (options or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigError(f"store_options must be strings by name, not {name!r}: {type(value).__name__}")
+
+
+def place(name: str, directory: str | None) -> Path:
+    """Where the experiment of this name lies."""
+    return Path(directory if directory is not None else DIRECTORY).absolute() / name
+
+
 def new_folder(name: str | None, directory: str | None) -> Path:
-    """Makes the experiment's folder; its last part is the experiment's name.
+    """Makes the folder of an experiment that is not there yet.
 
     Raises ConfigError if the name is taken or the folder cannot be made.
     """
@@ -39,31 +117,41 @@ def new_folder(name: str | None, directory: str | None) -> Path:
         if name is not None
         else f"search-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     )
-    folder = Path(directory if directory is not None else DIRECTORY).absolute() / chosen
+    path = place(chosen, directory)
     try:
-        folder.mkdir(parents=True)
+        path.mkdir(parents=True)
     except FileExistsError:
         raise ConfigError(
-            f"there is an experiment {folder} already; choose another name or directory"
+            f"there is an experiment {path} already; go on with it (resume=True), or choose another name or "
+            "directory"
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"cannot make the experiment's folder {folder}: {error.strerror}; name another directory"
+            f"cannot make the experiment's folder {path}: {error.strerror}; name another directory"
         ) from None
-    return folder
+    return path
 
 
-def remove_empty(folder: Path) -> None:
-    """An experiment that never began leaves no folder: removes it, unless there is a file in it."""
-    for inner in sorted(folder.rglob("*"), reverse=True):
+def tidy(folder: Folder, *, began: bool) -> None:
+    """An experiment whose slots were never started leaves no folder, so that its name is free again; of
+    others only empty folders go. A folder that was there before and was not begun with may be in use by
+    another process: it stays as it is."""
+    if began:
+        _remove_empty(folder.path)
+    elif folder.made:
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _remove_empty(path: Path) -> None:
+    for inner in sorted(path.rglob("*"), reverse=True):
         if inner.is_dir() and not any(inner.iterdir()):
             inner.rmdir()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
 
 
 def plan(
-    train: Supervised | Registered, dataset: Dataset | None, search: Search, folder: Path, slots: int
+    train: Supervised | Registered, dataset: Dataset | None, search: Search, folder: Folder, slots: int
 ) -> dict[str, Any]:
     """The message `Plan`."""
     loss = train.loss if isinstance(train, Supervised) else None
@@ -72,10 +160,12 @@ def plan(
         "version": installed("lethe"),
         "experiment": folder.name,
         "seed": search.seed,
-        "source": search.source(),
+        "source": search.source(slots),
         "objective": search.objective(),
         "function": train.message(),
         "data": None if dataset is None else dataset.spec(loss),
         "slots": slots,
-        "directory": str(folder),
+        "code": code(train, search),
+        "retries": {"infrastructure": search.retries, "exceptions": search.retry_exceptions},
+        **folder.message(),
     }

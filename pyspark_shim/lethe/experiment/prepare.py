@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lethe.errors import LetheError, ModelError
+from lethe.experiment.blame import raised
 from lethe.flight import Peer
 from lethe.model import weights
 from lethe.model.generator import Generator
 from lethe.model.program import Programs
 from lethe.model.script import STEPS, script
+from lethe.model.structure import structure
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class Preparer:
     """Generates modules for one experiment.
 
-    inputs: the number of features. Keeps the seed of each trial, by which its module can be made again.
+    inputs: the number of features. resumed: an earlier run has shown that the generator's modules can be
+    used.
     """
 
     def __init__(
-        self, peer: Peer, experiment: str, model: Callable[..., Any], loss: str | None, inputs: int
+        self,
+        peer: Peer,
+        experiment: str,
+        model: Callable[..., Any],
+        loss: str | None,
+        inputs: int,
+        *,
+        resumed: bool = False,
     ) -> None:
         self._peer, self._experiment, self._loss = peer, experiment, loss
         self.generator, self.inputs = Generator(model), inputs
         self._programs = Programs()
-        self._first = True
-        self.seeds: dict[int, int] = {}
+        self._first = not resumed
 
     def prepare(self, trial: int, seed: int, hparams: dict[str, Any]) -> None:
-        """Puts the trial's program and weights, or says why there are none.
+        """Puts the trial's program and weights, or says why there are none. It is asked for again after a
+        resume, or where the trial's hyperparameters were changed while it was paused.
 
         Raises ModelError if the experiment's first module cannot be used: no other would be.
         """
         first, self._first = self._first, False
-        self.seeds[trial] = seed
         try:
             result = self._ready(trial, seed, hparams)
         except ModelError as error:
@@ -45,7 +57,7 @@ class Preparer:
         except LetheError:
             raise
         except Exception as error:
-            result = {"type": "failed", "error": _traceback(error)}
+            result = {"type": "failed", "error": raised("the model generator", error)}
         self._peer.call(
             "experiment.prepared", {"experiment": self._experiment, "trial": trial, "result": result}
         )
@@ -58,15 +70,29 @@ class Preparer:
                 'Supervised(…, loss="cross_entropy")'
             )
         module.train()
-        scripted = script(module)
-        # Drawn before the program is saved, which puts placeholders in their place.
-        initial = {name: tensor.detach().clone() for name, tensor in weights.named(scripted).items()}
-        digest, saved = self._programs.hash(scripted)
-        if saved is not None:
-            self._put_program(digest, saved)
+        digest, initial = self._program(module)
         what = {"type": "initial", "experiment": self._experiment, "trial": trial}
         self._peer.put(what, weights.SCHEMA, weights.batches(initial))
         return {"type": "ready", "program": {"format": "torchscript", "hash": digest}}
+
+    def _program(self, module: nn.Module) -> tuple[str, dict[str, torch.Tensor]]:
+        """The hash of the module's program, which the driver then has, and the initial weights."""
+        form = structure(module)
+        known = self._programs.known(form)
+        own = weights.named(module)
+        if known is not None:
+            return known, own
+        scripted = script(module)
+        # Copied before the program is saved, which puts placeholders in their place.
+        initial = {name: tensor.detach().clone() for name, tensor in weights.named(scripted).items()}
+        alike = own.keys() == initial.keys()
+        digest, saved = self._programs.hash(scripted)
+        if saved is not None:
+            self._put_program(digest, saved)
+        # Where scripting leaves out weights, as ignored attributes, the next module's are not its own either.
+        if alike:
+            self._programs.remember(form, digest)
+        return digest, initial
 
     def _put_program(self, digest: str, saved: bytes) -> None:
         import pyarrow as pa
@@ -77,11 +103,3 @@ class Preparer:
         )
         batches = (pa.record_batch([pa.array([chunk], pa.large_binary())], schema=schema) for chunk in chunks)
         self._peer.put({"type": "program", "hash": digest}, schema, batches)
-
-
-def _traceback(error: Exception) -> str:
-    """The exception first, then where it was raised, without Lethe's own frames."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/lethe/" not in frame.filename] or list(frames)
-    first = traceback.format_exception_only(type(error), error)[-1].strip()
-    return f"the model generator raised {first}\n" + "".join(traceback.format_list(own))[-100_000:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from lethe import flight
+from lethe import flight, process
 from lethe.application.application import Application
 from lethe.errors import ExperimentError, Terminated
 from lethe.experiment.slots import Slots
@@ -13,6 +13,7 @@ from lethe.experiment.watch import Watch
 from lethe.progress import ProgressLine
 
 if TYPE_CHECKING:
+    from lethe.experiment.adviser import Adviser
     from lethe.experiment.prepare import Preparer
 
 #: How long an event is waited for before the slots are looked at, seconds.
@@ -23,6 +24,8 @@ CANCEL_WITHIN = 10.0
 RELEASE_WITHIN = 30.0
 #: Seconds that they get where it was broken off, before their job is cancelled.
 BROKEN_OFF_WITHIN = 3.0
+#: A killed driver's connections may break so many seconds before its process has ended.
+GONE_WITHIN = 2.0
 #: Seconds without any slot after which the user is told.
 NO_SLOT_AFTER = 30.0
 
@@ -31,6 +34,7 @@ class Runner:
     """One experiment.
 
     preparer: None for functions that need no generated module.
+    adviser: None where neither optimizer nor constraints are the user's own code.
     """
 
     def __init__(
@@ -39,21 +43,24 @@ class Runner:
         plan: dict[str, Any],
         slots: Slots,
         preparer: Preparer | None,
+        adviser: Adviser | None,
         progress: ProgressLine,
     ) -> None:
         self._application, self._plan, self._slots = application, plan, slots
-        self._preparer, self._progress = preparer, progress
+        self._preparer, self._adviser, self._progress = preparer, adviser, progress
         self._experiment = str(plan["experiment"])
         self._watch: Watch | None = None
         self._started = False
         self._has_slots = False
+        self._watch_lost = False
         self._completed = False
 
     def run(self) -> dict[str, Any]:
         """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is.
 
         Raises ModelError before any trial starts if the first module cannot be used; ExperimentError,
-        InstallError or ProcessError if the experiment cannot go on; Terminated on SIGTERM.
+        InstallError or ProcessError if the experiment cannot go on, after what the user's optimizer or
+        constraint raised if that is why; Terminated on SIGTERM.
         """
         try:
             self._create()
@@ -71,25 +78,38 @@ class Runner:
             self._completed = end["type"] == "completed"
         finally:
             try:
+                if self._adviser is not None:
+                    self._adviser.close(completed=self._completed)
                 self._release()
             finally:
                 self._progress.close()
         if end["type"] == "aborted":
-            raise ExperimentError(str(end["error"]))
+            raise ExperimentError(str(end["error"])) from self._users_error()
         return self._result()
+
+    @property
+    def began(self) -> bool:
+        """Whether trials may have run: here, or where it went on from before, as one that had ended."""
+        return self._started or self._completed
 
     def _create(self) -> None:
         try:
             self._application.peer.call("experiment.create", self._plan)
         except flight.FAILED as error:
-            if not self._application.alive():
+            if self._driver_gone(error) or not self._application.alive():
                 raise self._application.lost() from None
             raise ExperimentError(flight.reason(error)) from None
-        self._watch = Watch(self._application.peer, self._experiment)
+        self._watch = watch = Watch(self._application.peer, self._experiment)
+        if self._adviser is not None:
+            self._adviser.start(lambda: watch.push({"type": "advice_failed"}))
+
+    def _users_error(self) -> BaseException | None:
+        return None if self._adviser is None else self._adviser.error
 
     def _until_over(self) -> dict[str, Any]:
         if self._preparer is None:
             self._start_slots()
+        resumed = "resume" in self._plan
         no_slot_at = time.monotonic() + NO_SLOT_AFTER
         while True:
             event = self._next()
@@ -98,6 +118,9 @@ class Runner:
                 return end
             if event is not None:
                 self._handle(event)
+            elif resumed and not self._started:
+                # It is not over, and there may be nothing to prepare but paused trials to promote.
+                self._start_slots()
             elif self._started:
                 self._slots.check(self._progress.notice)
                 if not self._has_slots and time.monotonic() > no_slot_at:
@@ -110,14 +133,25 @@ class Runner:
         assert self._watch is not None
         event = self._watch.next(LOOK_EVERY)
         if event is not None and event["type"] == "lost":
-            if not self._application.driver.alive():
+            self._watch_lost = True
+            if self._driver_gone():
                 raise self._application.lost()
             raise ExperimentError(f"the driver ended the watch of {self._experiment}: {event['error']}")
         return event
 
+    def _driver_gone(self, error: Exception | None = None) -> bool:
+        """Whether the driver has ended, or is about to; one that refused a call has not."""
+        if error is not None and not isinstance(error, flight.LOST):
+            return not self._application.driver.alive()
+        return process.wait_until(lambda: not self._application.driver.alive(), GONE_WITHIN)
+
     def _handle(self, event: dict[str, Any]) -> None:
         if event["type"] == "prepare":
             self._prepare(event)
+        elif event["type"] in ("ask", "check", "tell"):
+            self._advise(event)
+        elif event["type"] == "advice_failed":
+            self._advice_failed()
         elif event["type"] == "progress":
             self._has_slots = self._has_slots or event["slots"] > 0
             self._progress.show(event)
@@ -127,13 +161,22 @@ class Runner:
         elif event["type"] == "notice":
             self._progress.notice(str(event["text"]))
 
+    def _advise(self, event: dict[str, Any]) -> None:
+        if self._adviser is None:
+            raise ExperimentError(f"the driver sent {event['type']} to a search that asks nothing of Python")
+        self._adviser.put(event)
+
+    def _advice_failed(self) -> None:
+        assert self._adviser is not None
+        raise ExperimentError(str(self._adviser.text)) from self._adviser.error
+
     def _prepare(self, event: dict[str, Any]) -> None:
         if self._preparer is None:
             raise ExperimentError("the driver asked for a module that this training function has not")
         try:
             self._preparer.prepare(event["trial"], event["seed"], event["hparams"])
         except flight.FAILED as error:
-            if not self._application.driver.alive():
+            if self._driver_gone(error):
                 raise self._application.lost() from None
             raise ExperimentError(
                 f"trial {event['trial']} could not be prepared: {flight.reason(error)}"
@@ -158,7 +201,8 @@ class Runner:
         except flight.FAILED:
             return cancelled
         until = time.monotonic() + CANCEL_WITHIN
-        while time.monotonic() < until:
+        # Without the watch nothing will say that it is over.
+        while not self._watch_lost and time.monotonic() < until:
             event = self._watch.next(LOOK_EVERY)
             if event is not None and event["type"] == "progress":
                 self._progress.show(event)
@@ -189,7 +233,7 @@ class Runner:
             for part in parts:
                 found["trials"] += part["trials"]
         except flight.FAILED as error:
-            if not self._application.driver.alive():
+            if self._driver_gone(error):
                 raise self._application.lost() from None
             raise ExperimentError(
                 f"the result of {self._experiment} could not be read: {flight.reason(error)}"

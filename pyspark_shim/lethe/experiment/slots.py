@@ -147,11 +147,12 @@ def first_gpu() -> str | None:
     return "0" if os.path.exists("/dev/nvidia0") else None
 
 
-def count(session: Session | None, wanted: int | None, trials: int, threads: int) -> int:
-    """How many slots to hold: those that there are, or as many as were asked for; never more than trials."""
+def count(session: Session | None, wanted: int | None, trials: int | None, threads: int) -> int:
+    """How many slots to hold: those that there are, or as many as were asked for; never more than trials,
+    where their number is known."""
     if wanted is None:
         wanted = max(1, len(os.sched_getaffinity(0)) // threads) if session is None else session.slots()
-    return min(wanted, trials)
+    return wanted if trials is None else min(wanted, trials)
 
 
 def slots_of(application: Application, experiment: str, number: int) -> Slots:

@@ -34,6 +34,10 @@ class Watch:
         except Exception as error:
             self._events.put({"type": "lost", "error": f"{type(error).__name__}: {error}"})
 
+    def push(self, event: dict[str, Any]) -> None:
+        """An event of this process's own, after those that are waiting."""
+        self._events.put(event)
+
     def next(self, seconds: float) -> dict[str, Any] | None:
         """The next event, or None if none came in this time."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import random
 import sys
@@ -76,7 +77,7 @@ def seeded(seed: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
         try:
-            torch.manual_seed(seed)
+            _seed_torch(seed)
             random.seed(seed)
             if numpy is not None:
                 numpy.random.seed(seed % 2**32)
@@ -85,3 +86,17 @@ def seeded(seed: int) -> Iterator[None]:
             random.setstate(python_state)
             if numpy is not None:
                 numpy.random.set_state(numpy_state)
+
+
+def _seed_torch(seed: int) -> None:
+    """`torch.manual_seed`, which formats a stack trace for each kind of device that has not been used yet, at
+    every call: more time than a small module takes, where there is no device."""
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _has_accelerator() -> bool:
+    return bool(torch.accelerator.is_available())

@@ -13,6 +13,7 @@ import io
 import pickletools
 import re
 import zipfile
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -29,11 +30,27 @@ _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 _INCIDENTAL = ("/.data/serialization_id", ".debug_pkl")
 
 
+#: Structures that are remembered; they hold the classes of modules.
+STRUCTURES = 4096
+
+
 class Programs:
-    """The programs of one experiment, by canonical form. Keeps hashes, not bytes."""
+    """The programs of one experiment, by structure and by canonical form. Keeps hashes, not bytes."""
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
+        self._structures: dict[Hashable, str] = {}
+
+    def known(self, form: Hashable | None) -> str | None:
+        """The hash of the program of modules of this structure, if there was one."""
+        return None if form is None else self._structures.get(form)
+
+    def remember(self, form: Hashable | None, found: str) -> None:
+        """That modules of this structure have the program with this hash."""
+        if form is not None:
+            if len(self._structures) >= STRUCTURES:
+                self._structures.clear()
+            self._structures[form] = found
 
     def hash(self, scripted: Any) -> tuple[str, bytes | None]:
         """The program's SHA-256 in hex, and its bytes if no equal program came before."""

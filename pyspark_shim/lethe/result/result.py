@@ -1,15 +1,17 @@
-"""`lethe.Result`: the best trial, all trials, and the best model. It needs no running process."""
+"""`lethe.Result`: the best trial, or the Pareto front, all trials, and the best model. It needs no running
+process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lethe.errors import LetheError
 from lethe.result import tables
+from lethe.result.sql import Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,14 +19,15 @@ if TYPE_CHECKING:
 
 #: Trials in the table at the end.
 SHOWN = 5
+SHOWN_FRONT = 10
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best trial.
+    """The best trial, or one of the Pareto front.
 
-    value: of the search's metric, by its `select`; metrics: those of the same moment; epochs: how many it
-    ran.
+    value: of the search's (first) metric, by its `select`; metrics: those of the same moment; epochs: how
+    many it ran; values: of each of the search's metrics, by its name.
     """
 
     trial: int
@@ -32,6 +35,7 @@ class Best:
     hparams: dict[str, Any]
     metrics: dict[str, float]
     epochs: int
+    values: dict[str, float] = field(default_factory=dict)
 
 
 class Result:
@@ -40,6 +44,7 @@ class Result:
     name, directory: the experiment's name, and its folder on this host.
     interrupted: whether it was broken off; the trials are then those that there were.
     reason: why, if so.
+    metric, direction: of the search, the first of several; objectives: all, the direction by the metric.
     best_model_path: the best trial's module with its trained weights, as TorchScript; None if no trial has
     any. wall_s: seconds from the first assignment to the last result.
     """
@@ -48,15 +53,16 @@ class Result:
         self,
         message: dict[str, Any],
         *,
-        metric: str,
-        direction: str,
+        objectives: dict[str, str],
         directory: str,
+        tables: Tables,
         model: Callable[[], nn.Module] | None,
         best_model_path: str | None,
     ) -> None:
-        self._message, self._model = message, model
+        self._message, self._model, self._tables = message, model, tables
         self.name = str(message["experiment"])
-        self.metric, self.direction, self.directory = metric, direction, directory
+        self.objectives, self.directory = dict(objectives), directory
+        self.metric, self.direction = next(iter(objectives.items()))
         self.best_model_path = best_model_path
         end = message["end"] or {"type": "cancelled", "reason": "the experiment has not ended"}
         self.interrupted = end["type"] == "cancelled"
@@ -65,12 +71,29 @@ class Result:
 
     @cached_property
     def best(self) -> Best | None:
-        """None if no trial has a value."""
+        """By the (first) metric; None if no trial has a value."""
         for trial in self._message["trials"]:
             if trial["trial"] == self._message["best"] and trial["value"] is not None:
-                metrics = {name: tables.number(value) for name, value in trial["metrics"].items()}
-                return Best(trial["trial"], trial["value"], dict(trial["hparams"]), metrics, trial["epochs"])
+                return self._best(trial)
         return None
+
+    @cached_property
+    def pareto(self) -> list[Best]:
+        """The trials that no other is better than in all metrics, by their values in the first; of a search
+        for one metric the best trial."""
+        if len(self.objectives) == 1:
+            return [] if self.best is None else [self.best]
+        return [self._best(trial) for trial in self._front()]
+
+    def _front(self) -> list[dict[str, Any]]:
+        front = set(self._message.get("pareto", ()))
+        return [trial for trial in self._ranked() if trial["trial"] in front]
+
+    def _best(self, trial: dict[str, Any]) -> Best:
+        metrics = {name: tables.number(value) for name, value in trial["metrics"].items()}
+        found = [trial["value"], *trial.get("further", ())]
+        values = dict(zip(self.objectives, map(tables.number, found), strict=False))
+        return Best(trial["trial"], trial["value"], dict(trial["hparams"]), metrics, trial["epochs"], values)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -90,6 +113,15 @@ class Result:
         """The share of the slots' time that was spent training."""
         return tables.training_share(self._message)
 
+    def sql(self, query: str) -> pd.DataFrame:
+        """What a SELECT in DataFusion's SQL finds in the tables `trials`, `metrics` (one row for each metric
+        of each report), `slots` and `events` (one row a decision).
+
+        Raises LetheError, which says what is wrong with the query.
+        """
+        frame: pd.DataFrame = self._tables.query(query).to_pandas()
+        return frame
+
     def best_model(self) -> nn.Module:
         """The best trial's module with its trained weights, in evaluation mode, newly made at each call.
 
@@ -102,12 +134,16 @@ class Result:
         return self._model()
 
     def summary(self) -> str:
-        """The best trials, where the time went, and the path of the best model."""
+        """The best trials, or the Pareto front, where the time went, and the path of the best model."""
         states = [trial["state"] for trial in self._message["trials"]]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         head = f"{self.name}: {len(states)} trials ({counts}) in {self.wall_s:.1f} s"
         lines = [head + (f", interrupted: {self.reason}" if self.interrupted else "")]
-        if ranked := self._ranked():
+        if len(self.objectives) > 1 and (front := self._front()):
+            shown = f", {SHOWN_FRONT} of them shown" if len(front) > SHOWN_FRONT else ""
+            lines.append(f"Pareto front of {', '.join(self.objectives)}: {len(front)} trials{shown}")
+            lines.append(self._table(_spread(front, SHOWN_FRONT)))
+        elif ranked := self._ranked():
             lines.append(self._table(ranked[:SHOWN]))
         elif failed := [trial["error"] for trial in self._message["trials"] if trial["error"]]:
             lines.append(f"no trial has a value; the first failed with: {failed[0].splitlines()[0]}")
@@ -130,11 +166,14 @@ class Result:
         return sorted(valued, key=lambda trial: (sign * trial["value"], trial["trial"]))
 
     def _table(self, ranked: list[dict[str, Any]]) -> str:
-        hparams = list(ranked[0]["hparams"])
-        others = [name for name in ranked[0]["metrics"] if name != self.metric]
-        rows = [["trial", "state", self.metric, "epochs", *hparams, *others]]
+        # Those that only some of the trials have, too.
+        hparams = list(dict.fromkeys(name for trial in ranked for name in trial["hparams"]))
+        others = [name for name in ranked[0]["metrics"] if name not in self.objectives]
+        rows = [["trial", "state", *self.objectives, "epochs", *hparams, *others]]
         for trial in ranked:
-            row = [trial["trial"], trial["state"], trial["value"], trial["epochs"]]
+            values = [trial["value"], *trial.get("further", ())]
+            values += [None] * (len(self.objectives) - len(values))
+            row = [trial["trial"], trial["state"], *values, trial["epochs"]]
             row += [trial["hparams"].get(name) for name in hparams]
             row += [trial["metrics"].get(name) for name in others]
             rows.append([tables.cell(value) for value in row])
@@ -149,3 +188,10 @@ class Result:
             "no best trial" if best is None else f"best {self.metric}={best.value:.4g} (trial {best.trial})"
         )
         return f"Result({self.name}: {len(self._message['trials'])} trials, {found})"
+
+
+def _spread(front: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most so many, evenly from one end of the front to the other."""
+    if len(front) <= most:
+        return front
+    return [front[round(place * (len(front) - 1) / (most - 1))] for place in range(most)]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 _TRIAL_FIRST = ("trial", "state", "value", "epochs", "attempts", "slot")
-_TRIAL_LAST = ("idle_s", "setup_s", "train_s", "error")
+_TRIAL_LAST = ("idle_s", "setup_s", "train_s", "error", "why")
 
 
 def number(value: float | None) -> float:
@@ -19,8 +19,8 @@ def number(value: float | None) -> float:
 
 def trials(message: dict[str, Any]) -> pd.DataFrame:
     """One row a trial: trial, state, value, epochs, attempts, slot; the hyperparameters; the metrics;
-    where its time went (seconds); error. A hyperparameter or metric whose name another column has gets the
-    prefix `hparam.` or `metric.`."""
+    where its time went (seconds); error; why these hyperparameters, and why it ended early. A hyperparameter
+    or metric whose name another column has gets the prefix `hparam.` or `metric.`."""
     found = message["trials"]
     hparams = list(dict.fromkeys(name for trial in found for name in trial["hparams"]))
     metrics = list(dict.fromkeys(name for trial in found for name in trial["metrics"]))
@@ -39,6 +39,7 @@ def trials(message: dict[str, Any]) -> pd.DataFrame:
         row.update({column: number(trial["metrics"].get(name)) for name, column in metric_columns.items()})
         row.update(trial["timing"])
         row["error"] = trial["error"]
+        row["why"] = trial.get("why")
         rows.append(row)
     columns = [*_TRIAL_FIRST, *hparam_columns.values(), *metric_columns.values(), *_TRIAL_LAST]
     table: pd.DataFrame = pd.DataFrame(rows, columns=columns)

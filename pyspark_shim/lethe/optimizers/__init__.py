@@ -1,0 +1,1 @@
+"""Optimizers: who suggests hyperparameters. Those named here run in Rust; users' own in this process."""

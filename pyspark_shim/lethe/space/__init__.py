@@ -1,0 +1,1 @@
+"""Search spaces: domains, conditions, constraints, and the points that fulfil them."""
