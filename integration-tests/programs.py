@@ -132,3 +132,18 @@ def training_now(before: set[int]) -> set[int]:
     """Trainers that came after `before` and have computed for a while: they are past their start."""
     new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
     return {pid for pid in new if cpu_seconds(pid) > 0.5}
+
+
+def jvm_of(trainer: int) -> int:
+    """The Spark executor's JVM whose local directory a trainer works in."""
+    folder = os.readlink(f"/proc/{trainer}/cwd")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.path.basename(os.readlink(f"/proc/{pid}/exe")) != "java":
+                continue
+            given = environment(int(pid)).get("SPARK_EXECUTOR_DIRS", "")
+        except OSError:
+            continue
+        if any(part and folder.startswith(part) for part in given.replace(":", ",").split(",")):
+            return int(pid)
+    raise AssertionError(f"no JVM has {folder}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import CLASSIC, Program, cpu_seconds, environment, executable, parent, spark_home
+from programs import CLASSIC, Program, cpu_seconds, environment, executable, jvm_of, parent, spark_home
 
 CLUSTER = "local-cluster[2,1,1024]"
 
@@ -86,18 +86,3 @@ def test_a_killed_spark_executor_is_replaced(conf: dict[str, Any]) -> None:
         assert said["states"] == ["finished"] * 6
         assert max(said["attempts"]) == 2
     assert wait_for(lambda: not lethe_processes(), 15)
-
-
-def jvm_of(trainer: int) -> int:
-    """The Spark executor's JVM whose local directory a trainer works in."""
-    folder = os.readlink(f"/proc/{trainer}/cwd")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.path.basename(os.readlink(f"/proc/{pid}/exe")) != "java":
-                continue
-            given = environment(int(pid)).get("SPARK_EXECUTOR_DIRS", "")
-        except OSError:
-            continue
-        if any(part and folder.startswith(part) for part in given.replace(":", ",").split(",")):
-            return int(pid)
-    raise AssertionError(f"no JVM has {folder}")

@@ -100,7 +100,7 @@ def test_a_driver_out_of_reach_is_an_error_in_time() -> None:
     first = said["error"].splitlines()[0]
     assert "the executor at " in first
     assert "cannot reach the Lethe driver at 127.0.0.2:" in first
-    assert said["took"] < 10
+    assert said["took"] < 15, "not the minute after which a call gives up"
     assert "at org.apache.spark" not in printed
 
 

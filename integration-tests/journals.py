@@ -1,0 +1,40 @@
+"""An experiment's journal, read as its page says."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """Of its whole records; none where there is no journal yet."""
+    try:
+        return parsed((folder / "journal.log").read_bytes())
+    except FileNotFoundError:
+        return []
+
+
+def parsed(journal: bytes) -> list[dict[str, Any]]:
+    found = []
+    for line in journal.split(b"\n")[:-1]:
+        crc, text = line[:8], line[9:]
+        assert zlib.crc32(text) == int(crc, 16), line
+        record = json.loads(text)
+        if "event" in record:
+            found.append(record["event"])
+    return found
+
+
+def trains_after(events: list[dict[str, Any]], epoch: int) -> bool:
+    """Whether a trial has trained on after it was asked about at this epoch."""
+    return any(event["type"] == "report" and event["epoch"] > epoch for event in events)
+
+
+def count(folder: Path, kind: str, **fields: Any) -> int:
+    """Events of this kind with these fields."""
+    return sum(
+        event["type"] == kind and all(event[name] == value for name, value in fields.items())
+        for event in events(folder)
+    )
