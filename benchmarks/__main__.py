@@ -9,16 +9,18 @@ import tempfile
 
 from benchmarks.figure import Figure, table
 
-ALL = ("overhead", "forty", "steps", "transport")
+ALL = ("overhead", "forty", "steps", "transport", "results")
+#: Only where they are named.
+OTHERS = ("asha", "curves", "scheduler", "search")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(ALL)}; all by default")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(ALL)} (the default), {', '.join(OTHERS)}")
     names = parser.parse_args().names or ALL
     for name in names:
-        if name not in ALL:
-            parser.error(f"there is no benchmark {name!r}; there are {', '.join(ALL)}")
+        if name not in ALL + OTHERS:
+            parser.error(f"there is no benchmark {name!r}; there are {', '.join(ALL + OTHERS)}")
     figures: list[Figure] = []
     here = os.getcwd()
     for name in names:

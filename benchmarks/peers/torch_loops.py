@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,3 +54,23 @@ def rate(steps: Iterator[None], seconds: float) -> float:
         next(steps)
         count += 1
     return count / (time.perf_counter() - begin)
+
+
+def tensors(given: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors `x`, `y` (training) and `vx`, `vy` (validation) of the file `given["data"]`."""
+    found: dict[str, torch.Tensor] = torch.load(given["data"], weights_only=True)
+    return found
+
+
+def accuracies(data: dict[str, torch.Tensor], batch: int, lr: float, seed: int) -> Iterator[float]:
+    """Trains one epoch for each `next`, for ever; the accuracy on the validation rows after it."""
+    torch.manual_seed(seed)
+    model = mlp(data["x"].shape[1])
+    steps = tuned_steps(data["x"], data["y"], batch, lr, model)
+    while True:
+        model.train()
+        for _ in range(-(-len(data["x"]) // batch)):
+            next(steps)
+        model.eval()
+        with torch.no_grad():
+            yield (model(data["vx"]).argmax(1) == data["vy"]).float().mean().item()
