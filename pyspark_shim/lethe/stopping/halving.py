@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lethe import checks
 from lethe.space.space import SearchSpace
@@ -12,6 +12,9 @@ from lethe.stopping.base import StoppingRule
 
 @dataclass(frozen=True)
 class _Halving(StoppingRule):
+    #: In messages.
+    kind: ClassVar[str]
+
     reduction: int = 3
     min_epochs: int = 1
     pause: bool = True
@@ -24,14 +27,11 @@ class _Halving(StoppingRule):
 
     def message(self, space: SearchSpace) -> dict[str, Any]:
         return {
-            "type": self._kind(),
+            "type": self.kind,
             "reduction": self.reduction,
             "min_epochs": self.min_epochs,
             "pause": self.pause,
         }
-
-    def _kind(self) -> str:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class ASHA(_Halving):
         gets there, and ends if it is not among the best of those that have come so far. Default True.
     """
 
-    def _kind(self) -> str:
-        return "asha"
+    kind = "asha"
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ class Hyperband(_Halving):
     reduction, min_epochs, pause: as in `ASHA`, for the bracket that halves first.
     """
 
-    def _kind(self) -> str:
-        return "hyperband"
+    kind = "hyperband"
 
 
 @dataclass(frozen=True)
@@ -71,5 +69,4 @@ class BOHB(_Halving):
     reduction, min_epochs, pause: as in `Hyperband`.
     """
 
-    def _kind(self) -> str:
-        return "hyperband"
+    kind = "hyperband"
