@@ -85,6 +85,7 @@ def apart(tmp_path: Path) -> dict[str, Any]:
     (hidden / "local").mkdir(parents=True)
     (hidden / "tmp").mkdir()
     if not permitted(hidden):
+        # Neither root nor a kernel that lets users make namespaces: there is no other way to hide a folder.
         pytest.skip("this user may not make a mount namespace (unshare)")
     java = os.path.realpath(str(shutil.which("java")))
     wrapper = tmp_path / "jdk" / "bin" / "java"

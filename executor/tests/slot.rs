@@ -374,7 +374,8 @@ fn tensor(epoch: u32) -> NamedTensor {
     NamedTensor { name: "epoch".into(), dtype: "uint8".into(), shape: vec![1], data: vec![epoch as u8] }
 }
 
-/// Not a test by itself: the worker of the others, which start it as their trainer.
+/// Not a test by itself: the worker of the others, which start it as their trainer (`--ignored` in `trainer`). Here,
+/// because a package's test can name no other program that its own build makes.
 #[tokio::test]
 #[ignore = "it is the other tests' worker process"]
 async fn worker() {

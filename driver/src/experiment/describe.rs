@@ -1,8 +1,9 @@
 //! An experiment's decisions in words: for the table `events`, and for the replay of a journal.
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::experiment::{End, TrialState};
+use lethe_flight::message::experiment::End;
 use lethe_flight::message::training::{Outcome, Verdict};
+use lethe_tables::state_name;
 
 use super::{Action, Event, SlotKey};
 
@@ -139,16 +140,4 @@ pub fn action(action: &Action) -> Option<Line> {
 /// `lr=0.01 optimizer="adam"`
 pub fn values(hparams: &Hparams) -> String {
     hparams.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-pub fn state_name(state: TrialState) -> &'static str {
-    match state {
-        TrialState::Waiting => "waiting",
-        TrialState::Running => "running",
-        TrialState::Paused => "paused",
-        TrialState::Finished => "finished",
-        TrialState::Stopped => "stopped",
-        TrialState::Failed => "failed",
-        TrialState::Cancelled => "cancelled",
-    }
 }

@@ -36,6 +36,7 @@ use lethe_flight::message::training::Metrics;
 
 pub use events::Happened;
 pub use run::{Answer, Rows};
+pub use trials::state as state_name;
 
 /// An experiment's reports and events.
 pub struct Tables {

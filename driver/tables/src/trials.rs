@@ -118,7 +118,8 @@ fn free(names: &mut BTreeSet<String>, mut name: String, prefix: &str) -> String 
     name
 }
 
-fn state(state: TrialState) -> &'static str {
+/// As the protocol writes it.
+pub fn state(state: TrialState) -> &'static str {
     match state {
         TrialState::Waiting => "waiting",
         TrialState::Running => "running",
