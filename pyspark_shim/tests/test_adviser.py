@@ -102,6 +102,19 @@ def test_questions_and_news_keep_their_order(started: Started) -> None:
     assert answers[2][1]["result"] == {"type": "exhausted"}
 
 
+def test_nothing_is_asked_of_an_optimizer_that_had_no_further_point(started: Started) -> None:
+    optimizer = Recorder()
+    adviser, peer, _ = started(optimizer)
+    for trial in (3, 4):
+        adviser.put({"type": "ask", "trial": trial})
+    answers = [peer.next()[1] for _ in range(2)]
+    assert [(answer["trial"], answer["result"]["type"]) for answer in answers] == [
+        (3, "exhausted"),
+        (4, "exhausted"),
+    ]
+    assert ("ask", 4) not in optimizer.calls
+
+
 def test_news_arrive_with_numbers_for_null(started: Started) -> None:
     trial = told(told_of(4, state="stopped"))
     assert (trial.number, trial.state, trial.hparams) == (4, "stopped", {"x": 1})

@@ -35,6 +35,7 @@ class Adviser:
         self._optimizer = search.suggests if isinstance(search.suggests, Optimizer) else None
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._exhausted = False
         self._failed: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._main, name="lethe-adviser", daemon=True)
         self.error: BaseException | None = None
@@ -90,8 +91,10 @@ class Adviser:
 
     def _ask(self, trial: int) -> dict[str, Any] | None:
         assert self._optimizer is not None
-        found = self._optimizer.ask(trial)
+        # Several trials may have been asked for ahead: None is the last answer, not one trial's.
+        found = None if self._exhausted else self._optimizer.ask(trial)
         if found is None:
+            self._exhausted = True
             return None
         try:
             return self._search.space.point(found, whole=True)
