@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt};
 use lethe_flight::client::{self, Client};
 use lethe_flight::message::dataset::{AnnouncePartition, LocateDataset, Located};
-use lethe_flight::message::slot::{RegisterExecutor, Registered};
+use lethe_flight::message::slot::{RegisterExecutor, ToExecutor};
 use lethe_flight::wire::action;
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(250);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// The answer to a registration, which ends with the driver.
-type Tie = Box<dyn Stream<Item = Result<Registered>> + Send + Unpin>;
+type Tie = Box<dyn Stream<Item = Result<ToExecutor>> + Send + Unpin>;
 
 /// This executor, as its driver knows it.
 #[derive(Clone)]
@@ -97,12 +97,12 @@ impl Driver {
         let mut tie: Tie =
             Box::new(client::call_stream(&mut self.client(), action::REGISTER, &request).await?);
         match tie.next().await {
-            Some(Ok(answer)) if answer.protocol == PROTOCOL => Ok(tie),
-            Some(Ok(answer)) => Err(Error::Precondition(format!(
-                "this executor speaks protocol {PROTOCOL} (lethe {VERSION}), its driver {} (lethe {}): install one \
-                 version of lethe on the driver and the executors",
-                answer.protocol, answer.version
+            Some(Ok(ToExecutor::Registered { protocol, .. })) if protocol == PROTOCOL => Ok(tie),
+            Some(Ok(ToExecutor::Registered { protocol, version })) => Err(Error::Precondition(format!(
+                "this executor speaks protocol {PROTOCOL} (lethe {VERSION}), its driver {protocol} (lethe {version}): \
+                 install one version of lethe on the driver and the executors"
             ))),
+            Some(Ok(other)) => Err(Error::Invalid(format!("the driver answered a registration with {other:?}"))),
             Some(Err(error)) => Err(error),
             None => Err(Error::Unreachable(format!("the driver at {} ended the registration", self.driver))),
         }

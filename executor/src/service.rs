@@ -56,6 +56,9 @@ impl Service for Executor {
                 });
                 Ok(ipc::encode(schema, ReceiverStream::new(queue)))
             }
+            Ticket::Batches { .. } | Ticket::Preprocessing { .. } => {
+                Err(Error::Invalid("not yet".into()))
+            }
             Ticket::Program { .. }
             | Ticket::Initial { .. }
             | Ticket::Weights { .. }

@@ -9,7 +9,7 @@ use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_executor::driver::Driver;
 use lethe_executor::store::Store;
-use lethe_flight::message::slot::Registered;
+use lethe_flight::message::slot::ToExecutor;
 use lethe_flight::server::{Outgoing, Service, answers, serve};
 use lethe_flight::wire::{Put, Ticket, action};
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
@@ -27,7 +27,7 @@ struct Peer {
 impl Service for Peer {
     async fn action(&self, kind: &str, _: &[u8]) -> Result<Outgoing<ActionResult>> {
         assert_eq!(kind, action::REGISTER);
-        let hello = Registered { protocol: self.protocol, version: "9.9.9".into() };
+        let hello = ToExecutor::Registered { protocol: self.protocol, version: "9.9.9".into() };
         Ok(answers(futures::stream::once(async { hello }).chain(futures::stream::pending())))
     }
     async fn get(&self, _: Ticket) -> Result<Outgoing<FlightData>> {

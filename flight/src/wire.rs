@@ -5,7 +5,7 @@ use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket as FlightTicket}
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::message::dataset::{DataSpec, Part};
+use crate::message::dataset::{DataSpec, Epoch, Part};
 use crate::message::training::CheckpointRef;
 use crate::{Error, Result, limits};
 
@@ -24,6 +24,9 @@ pub mod action {
     pub const ANNOUNCE: &str = "partition.announce";
     pub const SEAL: &str = "dataset.seal";
     pub const LOCATE: &str = "dataset.locate";
+    pub const DESCRIBE: &str = "dataset.describe";
+    pub const DROP: &str = "dataset.drop";
+    pub const REPLACE_DATA: &str = "experiment.replace_data";
     pub const OPEN_SLOT: &str = "slot.open";
 }
 
@@ -33,9 +36,15 @@ pub mod action {
 pub enum Ticket {
     /// From an executor: one partition as it was put.
     Partition { dataset: String, partition: u32 },
-    /// From an executor: rows of a split in order of their numbers; `features` as a fixed-size list of
-    /// float32, and `label`.
+    /// From an executor: rows of a part of the split in the order of their numbers. A column for each input,
+    /// by its name, a fixed-size list of its row's elements; then `label` and `weight`, where there are.
     Rows { data: DataSpec, part: Part },
+    /// From an executor: the training batches of an epoch, each a record batch with the columns of `Rows`.
+    Batches { data: DataSpec, epoch: Epoch },
+    /// From an executor: what the view learned of its rows, and raw rows need before the model gets them. Columns
+    /// `column: utf8`, `kind: utf8` (`mean`, `deviation`, `category`), `index: int64` (of the element, or the
+    /// category's number), `number: float64`, `text: utf8`.
+    Preprocessing { data: DataSpec },
     /// From the driver: a program, see [`crate::blob`].
     Program { hash: String },
     /// From the driver: a trial's initial weights, see [`crate::tensors`].
@@ -63,6 +72,16 @@ pub enum Put {
     Weights { experiment: String, trial: u32, attempt: u32 },
     /// To the driver: a checkpoint that the running attempt has saved.
     Checkpoint { experiment: String, checkpoint: CheckpointRef },
+}
+
+/// What GetFlightInfo and GetSchema can ask of the driver. A descriptor with a path names a dataset likewise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Flight {
+    /// A dataset: its schema, its rows, and an endpoint for each of its partitions.
+    Dataset { dataset: String },
+    /// The schema of what a chain of queries finds in it.
+    Query { dataset: String, queries: Vec<String> },
 }
 
 /// # Errors
@@ -120,6 +139,25 @@ impl Put {
         let descriptor =
             descriptor.ok_or_else(|| Error::Invalid("a put's first message has no descriptor".into()))?;
         parse(&descriptor.cmd)
+    }
+}
+
+impl Flight {
+    pub fn render(&self) -> Result<FlightDescriptor> {
+        Ok(FlightDescriptor::new_cmd(render(self)?))
+    }
+
+    /// # Errors
+    /// If the descriptor is neither one of these nor a path of one name.
+    pub fn parse(descriptor: &FlightDescriptor) -> Result<Self> {
+        match &descriptor.path[..] {
+            [dataset] => Ok(Self::Dataset { dataset: dataset.clone() }),
+            [] => parse(&descriptor.cmd),
+            more => Err(Error::Invalid(format!(
+                "a descriptor's path names one dataset; this one has {} parts",
+                more.len()
+            ))),
+        }
     }
 }
 

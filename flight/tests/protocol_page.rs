@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use lethe_flight::message::experiment::{self, Optimizer, *};
 use lethe_flight::message::{dataset::*, slot::*, training::*, worker::*};
 use lethe_flight::process::*;
-use lethe_flight::wire::{Put, Ticket};
+use lethe_flight::wire::{Flight, Put, Ticket};
 use lethe_flight::{PROTOCOL, VERSION};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +66,7 @@ messages!(
     Put,
     Prepared,
     Cancel,
+    ReplaceData,
     ExperimentResult,
     Ticket,
     CreateDataset,
@@ -73,8 +74,12 @@ messages!(
     SealDataset,
     LocateDataset,
     Located,
+    DropDataset,
+    DescribeDataset,
+    Described,
+    Flight,
     RegisterExecutor,
-    Registered,
+    ToExecutor,
     OpenSlot,
     SlotEvent,
     FromSlot,
@@ -111,6 +116,8 @@ fn each_kind_of_a_message_has_an_example() {
         ("Stopping", serde_json::from_str::<Stopping>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("FromSlot", serde_json::from_str::<FromSlot>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("ToSlot", serde_json::from_str::<ToSlot>(r#"{"type":"?"}"#).unwrap_err().to_string()),
+        ("ToExecutor", serde_json::from_str::<ToExecutor>(r#"{"type":"?"}"#).unwrap_err().to_string()),
+        ("Flight", serde_json::from_str::<Flight>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("SlotEvent", serde_json::from_str::<SlotEvent>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("FromWorker", serde_json::from_str::<FromWorker>(r#"{"type":"?"}"#).unwrap_err().to_string()),
         ("ToWorker", serde_json::from_str::<ToWorker>(r#"{"type":"?"}"#).unwrap_err().to_string()),

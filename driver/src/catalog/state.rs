@@ -59,7 +59,7 @@ impl Catalog {
     /// # Errors
     /// If the dataset or the executor is unknown, or the partition has another number of rows elsewhere.
     pub fn announce(&mut self, announce: AnnouncePartition) -> Result<()> {
-        let AnnouncePartition { dataset: name, partition, rows, bytes, executor, address } = announce;
+        let AnnouncePartition { dataset: name, partition, rows, bytes, hash: _, executor, address } = announce;
         if !self.executors.contains(&executor) {
             return Err(Error::Precondition(format!(
                 "executor {executor} is not registered with this driver; it must register before it announces"
@@ -143,6 +143,7 @@ impl Catalog {
             dataset: name.into(),
             rows: dataset.partitions.values().map(|known| known.rows).sum(),
             partitions: partitions.collect(),
+            files: None,
         })
     }
 
@@ -161,7 +162,7 @@ mod tests {
 
     fn catalog() -> Catalog {
         let mut catalog = Catalog::new();
-        catalog.create(&CreateDataset { dataset: "d".into() }).unwrap();
+        catalog.create(&CreateDataset { dataset: "d".into(), files: None }).unwrap();
         catalog.join("a");
         catalog.join("b");
         catalog
@@ -173,6 +174,7 @@ mod tests {
             partition,
             rows,
             bytes: 8 * rows,
+            hash: "0".repeat(32),
             executor: executor.into(),
             address: format!("{executor}:1"),
         }
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn unknown_names_and_wrong_counts_are_refused() {
         let mut catalog = catalog();
-        assert!(catalog.create(&CreateDataset { dataset: "../d".into() }).is_err());
+        assert!(catalog.create(&CreateDataset { dataset: "../d".into(), files: None }).is_err());
         assert!(catalog.locate("other").unwrap_err().to_string().contains("other"));
         assert!(catalog.seal(&seal(0)).is_err());
         catalog.announce(partition(0, 1, "a")).unwrap();

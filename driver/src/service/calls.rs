@@ -99,7 +99,10 @@ impl Service for DriverService {
                 let snapshot = self.0.experiments.get(&experiment)?.snapshot().await?;
                 Ok(sql::send(snapshot.query(&query).await?))
             }
-            Ticket::Partition { .. } | Ticket::Rows { .. } => Err(Error::Invalid(
+            Ticket::Partition { .. }
+            | Ticket::Rows { .. }
+            | Ticket::Batches { .. }
+            | Ticket::Preprocessing { .. } => Err(Error::Invalid(
                 "the driver holds no rows; ask an executor that dataset.locate names".into(),
             )),
         }

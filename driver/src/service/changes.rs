@@ -37,10 +37,11 @@ pub fn refuse(before: &Plan, after: &Plan) -> Result<()> {
 fn identity(plan: &Plan) -> Result<Value> {
     let Source::Search { space, constraints, checked, enqueued, budget: _, optimizer, stopping } =
         &plan.source;
-    let data = plan.data.as_ref().map(|data| {
-        // The dataset's own name is made anew whenever it is put.
-        json!({ "features": data.features, "label": data.label, "label_kind": data.label_kind, "split": data.split })
-    });
+    let mut data = json!(plan.data);
+    // The dataset's own name is made anew whenever it is put.
+    if let Value::Object(data) = &mut data {
+        data.remove("dataset");
+    }
     let parameters: serde_json::Map<String, Value> = space
         .iter()
         .map(|parameter| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lethe_flight::message::dataset::Split;
 use lethe_flight::message::experiment::{Plan, Source};
 use lethe_flight::message::training::{Function, Metric};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, limits, wire};
@@ -68,7 +69,7 @@ fn metric(plan: &Plan) -> Result<()> {
     if supervised.loss.is_none() {
         return Ok(());
     }
-    let validates = plan.data.as_ref().is_some_and(|data| data.split.is_some());
+    let validates = plan.data.as_ref().and_then(|data| data.split.as_ref()).is_some_and(Split::validates);
     let mut reported = vec!["train_loss"];
     if validates {
         reported.push("loss");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, Stream, StreamExt};
-use lethe_flight::message::slot::{RegisterExecutor, Registered};
+use lethe_flight::message::slot::{RegisterExecutor, ToExecutor};
 use lethe_flight::{PROTOCOL, Result, VERSION, wire};
 
 use super::{check, lock};
@@ -34,7 +34,7 @@ impl Executors {
     pub fn register(
         &self,
         request: &RegisterExecutor,
-    ) -> Result<impl Stream<Item = Registered> + Send + 'static + use<>> {
+    ) -> Result<impl Stream<Item = ToExecutor> + Send + 'static + use<>> {
         check::protocol("the executor", request.protocol, &request.version)?;
         wire::check_name("an executor", &request.executor)?;
         let executor = request.executor.clone();
@@ -53,7 +53,7 @@ impl Executors {
             catalog: self.catalog.clone(),
             registrations: self.registrations.clone(),
         };
-        let first = stream::once(async { Registered { protocol: PROTOCOL, version: VERSION.into() } });
+        let first = stream::once(async { ToExecutor::Registered { protocol: PROTOCOL, version: VERSION.into() } });
         let silence = stream::once(async move {
             // Dropped with the stream, which tonic does when the connection has gone.
             let _presence = presence;

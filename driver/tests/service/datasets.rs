@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, LocateDataset, Located, SealDataset};
-use lethe_flight::message::slot::{RegisterExecutor, Registered};
+use lethe_flight::message::slot::{RegisterExecutor, ToExecutor};
 use lethe_flight::wire::action;
 use lethe_flight::{PROTOCOL, VERSION, client};
 
@@ -14,7 +14,7 @@ use crate::common::{Driver, Null, within};
 async fn an_executor_that_goes_takes_its_partitions_out_of_the_catalog() {
     let driver = Driver::start().await;
     let mut client = driver.client().await;
-    let create = CreateDataset { dataset: "d".into() };
+    let create = CreateDataset { dataset: "d".into(), files: None };
     let _: Null = client::call(&mut client, action::CREATE_DATASET, &create).await.unwrap();
     let register = RegisterExecutor {
         protocol: PROTOCOL,
@@ -24,13 +24,15 @@ async fn an_executor_that_goes_takes_its_partitions_out_of_the_catalog() {
     };
     let mut other = driver.client().await;
     let mut registered =
-        client::call_stream::<_, Registered>(&mut other, action::REGISTER, &register).await.unwrap();
-    assert_eq!(within(registered.next()).await.unwrap().unwrap().protocol, PROTOCOL);
+        client::call_stream::<_, ToExecutor>(&mut other, action::REGISTER, &register).await.unwrap();
+    let hello = within(registered.next()).await.unwrap().unwrap();
+    assert!(matches!(hello, ToExecutor::Registered { protocol: PROTOCOL, .. }), "{hello:?}");
     let announce = AnnouncePartition {
         dataset: "d".into(),
         partition: 0,
         rows: 3,
         bytes: 24,
+        hash: "0".repeat(32),
         executor: "x".into(),
         address: "h:1".into(),
     };

@@ -1,7 +1,7 @@
 //! What the driver refuses, and how.
 
 use lethe_flight::message::experiment::{Cancel, ExperimentRef, TrialState};
-use lethe_flight::message::slot::{FromSlot, RegisterExecutor, Registered, ToSlot};
+use lethe_flight::message::slot::{FromSlot, RegisterExecutor, ToExecutor, ToSlot};
 use lethe_flight::message::training::{Function, Loss, Outcome};
 use lethe_flight::wire::{Ticket, action};
 use lethe_flight::{Error, PROTOCOL, Token, VERSION, client, limits};
@@ -36,7 +36,7 @@ async fn a_peer_of_another_protocol_is_refused_by_both_versions() {
     let (protocol, version) = (PROTOCOL + 1, "9.9.9".to_owned());
     let register =
         RegisterExecutor { protocol, version: version.clone(), executor: "x".into(), address: "h:1".into() };
-    both(&client::call::<_, Registered>(&mut client, action::REGISTER, &register).await.unwrap_err());
+    both(&client::call::<_, ToExecutor>(&mut client, action::REGISTER, &register).await.unwrap_err());
     let mut plan = driver.plan(1, 1);
     (plan.protocol, plan.version) = (protocol, version.clone());
     both(&driver.create(&plan).await.unwrap_err());

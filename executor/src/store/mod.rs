@@ -128,6 +128,7 @@ pub fn announcement(
         partition,
         rows: held.rows,
         bytes: held.bytes,
+        hash: String::new(),
         executor: executor.into(),
         address: address.into(),
     }

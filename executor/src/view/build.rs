@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::ArrowNativeType;
-use lethe_flight::message::dataset::{DataSpec, LabelKind, View};
+use lethe_flight::message::dataset::{DataSpec, Dtype, LabelKind, Section, View};
 use lethe_flight::{Error, Result, ipc};
 use memmap2::MmapMut;
 use rustix::fs::FallocateFlags;
@@ -31,7 +31,7 @@ fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path:
     let first = files.first().filter(|_| rows > 0).ok_or_else(|| {
         Error::Invalid(format!("the dataset {} has no rows: check the filters that made it", data.dataset))
     })?;
-    let (train, validation) = split(rows, data.split)?;
+    let (train, validation) = split(rows, data.split.as_ref())?;
     let schema = ipc::read_file(first)?.schema();
     let mut columns = Columns::new(data, &schema)?;
     let mut out: Option<Out> = None;
@@ -79,7 +79,7 @@ impl Out {
         if width == 0 {
             return Err(Error::Invalid("the features have no numbers: name at least one column".into()));
         }
-        let label = data.label.as_ref().map(|_| data.label_kind);
+        let label = data.label.as_ref().map(|label| label.kind);
         let label_bytes = match label {
             None => 0,
             Some(LabelKind::Class) => 8,
@@ -109,13 +109,27 @@ impl Out {
         let view = View {
             path: String::new(),
             rows,
-            width: width as u64,
-            features_offset: 0,
-            label,
-            labels_offset,
+            inputs: vec![Section {
+                name: data.inputs[0].name.clone(),
+                dtype: Dtype::Float32,
+                shape: vec![width as u64],
+                offset: 0,
+            }],
+            label: label.map(|kind| Section {
+                name: "label".into(),
+                dtype: match kind {
+                    LabelKind::Class => Dtype::Int64,
+                    LabelKind::Value => Dtype::Float32,
+                },
+                shape: Vec::new(),
+                offset: labels_offset,
+            }),
+            weight: None,
             split_offset,
             train: 0,
             validation: 0,
+            test: 0,
+            order: data.order,
         };
         Ok(Self { map, view, width, row: 0 })
     }
@@ -152,7 +166,8 @@ impl Out {
 
     fn labels<T: ArrowNativeType>(&mut self, values: &[T], rows: usize) {
         let size = size_of::<T>();
-        let start = self.view.labels_offset as usize + self.row * size;
+        let offset = self.view.label.as_ref().map_or(0, |label| label.offset);
+        let start = offset as usize + self.row * size;
         self.map[start..start + rows * size].copy_from_slice(bytes(values));
     }
 
@@ -213,16 +228,25 @@ mod tests {
         ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     };
     use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
-    use lethe_flight::message::dataset::{Part, Split};
+    use lethe_flight::message::dataset::{Input, Label, Order, Part, Split};
     use std::sync::Arc;
 
     fn data(features: &[&str], label: Option<&str>, label_kind: LabelKind) -> DataSpec {
         DataSpec {
             dataset: "d".into(),
-            features: features.iter().map(|&f| f.into()).collect(),
-            label: label.map(Into::into),
-            label_kind,
-            split: Some(Split { validation: 0.4, seed: 3 }),
+            queries: Vec::new(),
+            inputs: vec![Input {
+                name: "features".into(),
+                columns: features.iter().map(|&f| f.into()).collect(),
+                dtype: Some(Dtype::Float32),
+                shape: None,
+                normalize: Vec::new(),
+            }],
+            label: label.map(|column| Label { column: column.into(), kind: label_kind }),
+            weight: None,
+            key: None,
+            split: Some(Split::Random { validation: 0.4, test: 0.0, seed: 3 }),
+            order: Order::default(),
         }
     }
 
@@ -272,8 +296,9 @@ mod tests {
     #[test]
     fn scalars_and_arrays_become_rows_in_the_order_of_the_partitions() {
         let (view, _folder) = built(&data(&["xs", "a"], Some("y"), LabelKind::Class)).unwrap();
-        assert_eq!((view.rows, view.width, view.train, view.validation), (150, 3, 90, 60));
-        assert!([view.features_offset, view.labels_offset, view.split_offset].iter().all(|o| o % 64 == 0));
+        assert_eq!((view.rows, view.inputs[0].width(), view.train, view.validation), (150, 3, 90, 60));
+        let label = view.label.as_ref().unwrap().offset;
+        assert!([view.inputs[0].offset, label, view.split_offset].iter().all(|o| o % 64 == 0));
         let mut seen = Vec::new();
         for part in [Part::Train, Part::Validation] {
             let (_, rows) = batches(view.clone(), part).unwrap();

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::{SessionContext, cast, ident};
-use lethe_flight::message::dataset::{DataSpec, LabelKind};
+use lethe_flight::message::dataset::{DataSpec, Label as Label_, LabelKind};
 use lethe_flight::{Error, Result};
 
 /// One feature column of one batch.
@@ -51,7 +51,7 @@ impl Columns {
             context.create_physical_expr(cast(ident(name), to), &df_schema).map_err(invalid)
         };
         let mut features = Vec::new();
-        for name in &data.features {
+        for name in data.inputs.iter().flat_map(|input| &input.columns) {
             let to = match field(schema, name)?.data_type() {
                 from if is_number(from) => DataType::Float32,
                 DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
@@ -70,9 +70,9 @@ impl Columns {
         }
         let label = match &data.label {
             None => None,
-            Some(name) => {
+            Some(Label_ { column: name, kind }) => {
                 let from = field(schema, name)?.data_type();
-                let to = match data.label_kind {
+                let to = match kind {
                     LabelKind::Class if from.is_integer() || *from == DataType::Boolean => DataType::Int64,
                     LabelKind::Value if is_number(from) => DataType::Float32,
                     LabelKind::Class => {
@@ -86,7 +86,7 @@ impl Columns {
                         )));
                     }
                 };
-                Some((name.clone(), data.label_kind, expression(name, to)?))
+                Some((name.clone(), *kind, expression(name, to)?))
             }
         };
         Ok(Self { features, label, nulls: Vec::new() })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use lethe_flight::message::dataset::{LabelKind, Part, View};
+use lethe_flight::message::dataset::{Dtype, LabelKind, Part, View};
 use lethe_flight::{Error, Result};
 use memmap2::Mmap;
 
@@ -19,9 +19,15 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
     // SAFETY: a finished view is never written or truncated, only unlinked.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file(&view.path, e))?;
     let item = Arc::new(Field::new("item", DataType::Float32, false));
-    let width = i32::try_from(view.width).map_err(|_| Error::Exhausted("the view is too wide".into()))?;
-    let mut fields = vec![Field::new("features", DataType::FixedSizeList(item.clone(), width), false)];
-    match view.label {
+    let (input, offset) = (view.inputs[0].clone(), view.inputs[0].offset);
+    let labels = view.label.as_ref().map_or(0, |label| label.offset);
+    let kind = view.label.as_ref().map(|label| match label.dtype {
+        Dtype::Int64 => LabelKind::Class,
+        _ => LabelKind::Value,
+    });
+    let width = i32::try_from(input.width()).map_err(|_| Error::Exhausted("the view is too wide".into()))?;
+    let mut fields = vec![Field::new(input.name.clone(), DataType::FixedSizeList(item.clone(), width), false)];
+    match kind {
         None => {}
         Some(LabelKind::Class) => fields.push(Field::new("label", DataType::Int64, false)),
         Some(LabelKind::Value) => fields.push(Field::new("label", DataType::Float32, false)),
@@ -30,6 +36,7 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
     let (first, count) = match part {
         Part::Train => (0, view.train),
         Part::Validation => (view.train, view.validation),
+        Part::Test => (view.train + view.validation, view.test),
     };
     let starts = (first..first + count).step_by(ROWS);
     let made = schema.clone();
@@ -37,21 +44,21 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
         let numbers: Vec<usize> = (start..(start + ROWS as u64).min(first + count))
             .map(|i| u32::from_le_bytes(at(&map, view.split_offset, i as usize)) as usize)
             .collect();
-        let width = view.width as usize;
+        let width = input.width() as usize;
         let values = numbers.iter().flat_map(|row| row * width..(row + 1) * width);
         let features = Float32Array::from_iter_values(
-            values.map(|i| f32::from_le_bytes(at(&map, view.features_offset, i))),
+            values.map(|i| f32::from_le_bytes(at(&map, offset, i))),
         );
         let features = FixedSizeListArray::try_new(item.clone(), width as i32, Arc::new(features), None)?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(features)];
         let rows = numbers.iter();
-        match view.label {
+        match kind {
             None => {}
             Some(LabelKind::Class) => columns.push(Arc::new(Int64Array::from_iter_values(
-                rows.map(|&row| i64::from_le_bytes(at(&map, view.labels_offset, row))),
+                rows.map(|&row| i64::from_le_bytes(at(&map, labels, row))),
             ))),
             Some(LabelKind::Value) => columns.push(Arc::new(Float32Array::from_iter_values(
-                rows.map(|&row| f32::from_le_bytes(at(&map, view.labels_offset, row))),
+                rows.map(|&row| f32::from_le_bytes(at(&map, labels, row))),
             ))),
         }
         Ok(RecordBatch::try_new(made.clone(), columns)?)

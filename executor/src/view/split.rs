@@ -10,12 +10,16 @@ use rand_chacha::ChaCha8Rng;
 ///
 /// # Errors
 /// If there are more than 2³² rows, or a part would have none.
-pub fn split(rows: u64, split: Option<Split>) -> Result<(Vec<u32>, Vec<u32>)> {
+pub fn split(rows: u64, split: Option<&Split>) -> Result<(Vec<u32>, Vec<u32>)> {
     let count = u32::try_from(rows).map_err(|_| {
         Error::Exhausted(format!("a dataset of {rows} rows: at most {} can be trained on", u32::MAX))
     })?;
     let mut order: Vec<u32> = (0..count).collect();
-    let Some(Split { validation: share, seed }) = split else { return Ok((order, Vec::new())) };
+    let (share, seed) = match split {
+        None => return Ok((order, Vec::new())),
+        Some(Split::Random { validation, seed, .. }) => (*validation, *seed),
+        Some(other) => return Err(Error::Invalid(format!("the split {other:?} is not known"))),
+    };
     if !(share > 0.0 && share < 1.0) {
         return Err(Error::Invalid(format!("split(validation={share}): the share must lie between 0 and 1")));
     }
@@ -38,7 +42,7 @@ mod tests {
     use super::*;
 
     fn of(rows: u64, validation: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
-        split(rows, Some(Split { validation, seed }))
+        split(rows, Some(&Split::Random { validation, test: 0.0, seed }))
     }
 
     #[test]

@@ -331,6 +331,14 @@ pub struct Cancel {
     pub reason: String,
 }
 
+/// Action `experiment.replace_data`, shim to driver: the data were put anew, under another name; slots that join
+/// from now on train on those.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplaceData {
+    pub experiment: String,
+    pub dataset: String,
+}
+
 /// The stream that answers `experiment.watch`: what has happened so far in short, then as it happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -363,6 +371,10 @@ pub enum WatchEvent {
     TrialFailed {
         trial: u32,
         error: String,
+    },
+    /// Partitions of the data are held by nobody any more: put them again, then start the slots that have left.
+    Lacks {
+        dataset: String,
     },
     /// Something a user should read: a slot lost, a trial run again.
     Notice {

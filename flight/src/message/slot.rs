@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::DataSpec;
+use super::dataset::{DataSpec, Location};
 use super::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
 
-/// Action `executor.register`, executor to driver. The answer, a stream, says [`Registered`] and then
-/// nothing while the driver lives: its end tells the executor that the driver has gone.
+/// Action `executor.register`, executor to driver. The answer is a stream of [`ToExecutor`], first `registered`; its
+/// end tells the executor that the driver has gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterExecutor {
     pub protocol: u32,
@@ -16,9 +16,22 @@ pub struct RegisterExecutor {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registered {
-    pub protocol: u32,
-    pub version: String,
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToExecutor {
+    Registered {
+        protocol: u32,
+        version: String,
+    },
+    /// Hold a copy of this partition, from one of those that have it: it is announced as if it had been put.
+    Copy {
+        dataset: String,
+        partition: u32,
+        locations: Vec<Location>,
+    },
+    /// Nobody needs this dataset any more.
+    Drop {
+        dataset: String,
+    },
 }
 
 /// Action `slot.open`, Spark task to executor. The answer is a stream of [`SlotEvent`]; when the caller
@@ -63,6 +76,9 @@ pub enum FromSlot {
     Checkpointed { trial: u32, attempt: u32, epoch: u32 },
     /// Kept weights have been put to the driver before this is said.
     Ended { trial: u32, attempt: u32, outcome: Outcome, timing: Timing },
+    /// Partitions of its data are held by nobody any more. The slot leaves, and its task ends, so that the job
+    /// which puts them again finds a free core.
+    Lacks { dataset: String, partitions: u32 },
     /// The slot cannot work and leaves. If `fatal`, no other slot could either: a null in a column, a view
     /// that cannot be built; the experiment ends with this error.
     Failed { error: String, fatal: bool },

@@ -89,6 +89,9 @@ pub struct Supervised {
     pub metrics: Vec<Metric>,
     pub epochs: u32,
     pub batch_size: u32,
+    /// Leaves out an epoch's last batch where it is short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_last: bool,
     pub optimizer: Optimizer,
     pub lr: f64,
     pub weight_decay: f64,

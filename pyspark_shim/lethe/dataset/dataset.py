@@ -110,15 +110,20 @@ class Dataset:
 
     def spec(self, loss: str | None) -> dict[str, Any]:
         """The message `DataSpec`."""
-        return {
+        spec: dict[str, Any] = {
             "dataset": self._source.name,
-            "features": list(self.features),
-            "label": self.label,
-            "label_kind": label_kind(self._source.label_type(), loss),
-            "split": None
-            if self._split is None
-            else {"validation": self._split.validation, "seed": self._split.seed},
+            "inputs": [{"name": "features", "columns": list(self.features), "dtype": "float32"}],
         }
+        if self.label is not None:
+            spec["label"] = {"column": self.label, "kind": label_kind(self._source.label_type(), loss)}
+        if self._split is not None:
+            spec["split"] = {
+                "type": "random",
+                "validation": self._split.validation,
+                "test": 0.0,
+                "seed": self._split.seed,
+            }
+        return spec
 
     def stored(self, owner: Application) -> Stored:
         """Puts it if need be, and checks that the split leaves rows on both sides."""

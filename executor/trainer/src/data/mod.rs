@@ -1,9 +1,8 @@
-//! The rows of a trial: a mapped view, the order of an epoch, batches gathered from it.
+//! The rows of a trial: a mapped view, and batches gathered from it.
 
 mod batches;
-mod order;
-mod view;
+mod cache;
 
 pub use batches::{Batch, Batches};
-pub use order::epoch_order;
-pub use view::{Labels, MappedView, ViewCache};
+pub use cache::ViewCache;
+pub use lethe_view::{Labels, MappedView, epoch_order};

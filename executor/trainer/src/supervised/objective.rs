@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 
-use lethe_flight::message::dataset::LabelKind;
 use lethe_flight::message::training::Loss;
 use tch::{Kind, Reduction, Tensor};
 
@@ -42,16 +41,16 @@ impl Objective {
             }
             return Ok(Self::Own { validates: has("validation_step") });
         };
-        match (loss, view.label_kind()) {
+        match (loss, view.labels()) {
             (_, None) => {
                 Err(Error::trial("the dataset has no label: name one, or give the module a training_step"))
             }
-            (Loss::CrossEntropy, Some(LabelKind::Value)) => Err(Error::trial(
+            (Loss::CrossEntropy, Some(Labels::Value(_))) => Err(Error::trial(
                 "the loss cross_entropy needs integer labels from 0; the label column holds floats",
             )),
-            (loss, Some(_)) => {
+            (loss, Some(labels)) => {
                 if loss == Loss::BinaryCrossEntropy
-                    && let Some(Labels::Value(labels)) = view.labels()
+                    && let Labels::Value(labels) = labels
                     && let Some(wrong) = labels.iter().find(|label| !(0.0..=1.0).contains(*label))
                 {
                     return Err(Error::trial(format!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use lethe_flight::message::dataset::{LabelKind, View};
+use lethe_flight::message::dataset::{Dtype, Order, Section, View};
 use lethe_flight::message::training::{
     Direction, Function, Loss, Metric, Metrics, Objective, Optimizer, Schedule, Select, Supervised, TrialSpec,
 };
@@ -78,11 +78,11 @@ pub fn view(folder: &Path, features: &[f32], width: usize, labels: Labels, valid
     let label = match labels {
         Labels::Class(labels) => {
             labels.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
-            LabelKind::Class
+            Dtype::Int64
         }
         Labels::Value(labels) => {
             labels.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
-            LabelKind::Value
+            Dtype::Float32
         }
     };
     let split_offset = offset(&mut bytes);
@@ -92,13 +92,19 @@ pub fn view(folder: &Path, features: &[f32], width: usize, labels: Labels, valid
     View {
         path: path.to_str().unwrap().into(),
         rows: rows as u64,
-        width: width as u64,
-        features_offset: 0,
-        label: Some(label),
-        labels_offset,
+        inputs: vec![Section {
+            name: "features".into(),
+            dtype: Dtype::Float32,
+            shape: vec![width as u64],
+            offset: 0,
+        }],
+        label: Some(Section { name: "label".into(), dtype: label, shape: Vec::new(), offset: labels_offset }),
+        weight: None,
         split_offset,
         train: (rows - validation) as u64,
         validation: validation as u64,
+        test: 0,
+        order: Order::default(),
     }
 }
 

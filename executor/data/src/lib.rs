@@ -1,0 +1,1 @@
+//! Datasets as DataFusion sees them.
