@@ -102,7 +102,9 @@ impl Driver {
                 "this executor speaks protocol {PROTOCOL} (lethe {VERSION}), its driver {protocol} (lethe {version}): \
                  install one version of lethe on the driver and the executors"
             ))),
-            Some(Ok(other)) => Err(Error::Invalid(format!("the driver answered a registration with {other:?}"))),
+            Some(Ok(other)) => {
+                Err(Error::Invalid(format!("the driver answered a registration with {other:?}")))
+            }
             Some(Err(error)) => Err(error),
             None => Err(Error::Unreachable(format!("the driver at {} ended the registration", self.driver))),
         }

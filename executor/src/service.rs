@@ -56,9 +56,7 @@ impl Service for Executor {
                 });
                 Ok(ipc::encode(schema, ReceiverStream::new(queue)))
             }
-            Ticket::Batches { .. } | Ticket::Preprocessing { .. } => {
-                Err(Error::Invalid("not yet".into()))
-            }
+            Ticket::Batches { .. } | Ticket::Preprocessing { .. } => Err(Error::Invalid("not yet".into())),
             Ticket::Program { .. }
             | Ticket::Initial { .. }
             | Ticket::Weights { .. }

@@ -59,7 +59,8 @@ impl Catalog {
     /// # Errors
     /// If the dataset or the executor is unknown, or the partition has another number of rows elsewhere.
     pub fn announce(&mut self, announce: AnnouncePartition) -> Result<()> {
-        let AnnouncePartition { dataset: name, partition, rows, bytes, hash: _, executor, address } = announce;
+        let AnnouncePartition { dataset: name, partition, rows, bytes, hash: _, executor, address } =
+            announce;
         if !self.executors.contains(&executor) {
             return Err(Error::Precondition(format!(
                 "executor {executor} is not registered with this driver; it must register before it announces"

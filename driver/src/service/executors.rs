@@ -53,7 +53,8 @@ impl Executors {
             catalog: self.catalog.clone(),
             registrations: self.registrations.clone(),
         };
-        let first = stream::once(async { ToExecutor::Registered { protocol: PROTOCOL, version: VERSION.into() } });
+        let first =
+            stream::once(async { ToExecutor::Registered { protocol: PROTOCOL, version: VERSION.into() } });
         let silence = stream::once(async move {
             // Dropped with the stream, which tonic does when the connection has gone.
             let _presence = presence;

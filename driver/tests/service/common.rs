@@ -305,6 +305,7 @@ pub fn supervised() -> Function {
         metrics: vec![],
         epochs: 3,
         batch_size: 32,
+        drop_last: false,
         optimizer: TrainingOptimizer::Adam,
         lr: 0.1,
         weight_decay: 0.0,

@@ -104,7 +104,7 @@ impl Slot<'_> {
         // Fatal: with fewer slots than were asked for, the search would crawl and nobody would know why.
         self.check_memory(open_slots).map_err(|error| Failure { error, fatal: true })?;
         let mut worker = tokio::select! {
-            prepared = self.prepare(data.as_ref(), gone) => prepared?,
+            prepared = self.prepare(data.as_deref(), gone) => prepared?,
             // Before it is ready the driver has nothing for a slot but its release.
             said = from_driver.next() => return match said {
                 Some(Ok(_)) => Ok(()),

@@ -26,7 +26,8 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
         _ => LabelKind::Value,
     });
     let width = i32::try_from(input.width()).map_err(|_| Error::Exhausted("the view is too wide".into()))?;
-    let mut fields = vec![Field::new(input.name.clone(), DataType::FixedSizeList(item.clone(), width), false)];
+    let mut fields =
+        vec![Field::new(input.name.clone(), DataType::FixedSizeList(item.clone(), width), false)];
     match kind {
         None => {}
         Some(LabelKind::Class) => fields.push(Field::new("label", DataType::Int64, false)),
@@ -46,9 +47,8 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
             .collect();
         let width = input.width() as usize;
         let values = numbers.iter().flat_map(|row| row * width..(row + 1) * width);
-        let features = Float32Array::from_iter_values(
-            values.map(|i| f32::from_le_bytes(at(&map, offset, i))),
-        );
+        let features =
+            Float32Array::from_iter_values(values.map(|i| f32::from_le_bytes(at(&map, offset, i))));
         let features = FixedSizeListArray::try_new(item.clone(), width as i32, Arc::new(features), None)?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(features)];
         let rows = numbers.iter();

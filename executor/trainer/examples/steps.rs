@@ -76,6 +76,7 @@ fn trial(program: &str, weights: &str, view: View, batch_size: u32) -> Run {
         metrics: vec![],
         epochs: u32::MAX,
         batch_size,
+        drop_last: false,
         optimizer: Optimizer::Adam,
         lr: 1e-3,
         weight_decay: 0.0,

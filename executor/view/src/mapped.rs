@@ -47,7 +47,7 @@ impl MappedView {
         let View { rows, inputs, label, weight, train, validation, test, split_offset, .. } = &self.view;
         let fits = |offset: u64, bytes: Option<u64>| {
             let end = bytes.and_then(|bytes| offset.checked_add(bytes));
-            offset % 8 == 0 && end.is_some_and(|end| end <= self.map.len() as u64)
+            offset.is_multiple_of(8) && end.is_some_and(|end| end <= self.map.len() as u64)
         };
         for section in inputs.iter().chain(label).chain(weight) {
             let width = section.shape.iter().try_fold(1, |all: u64, &n| all.checked_mul(n));
@@ -56,7 +56,8 @@ impl MappedView {
                 return damaged(&format!("its {} does not fit into {} bytes", section.name, self.map.len()));
             }
         }
-        let scalar = |section: &Section, kinds: &[Dtype]| section.shape.is_empty() && kinds.contains(&section.dtype);
+        let scalar =
+            |section: &Section, kinds: &[Dtype]| section.shape.is_empty() && kinds.contains(&section.dtype);
         if label.as_ref().is_some_and(|label| !scalar(label, &[Dtype::Int64, Dtype::Float32])) {
             return damaged("its label is neither one int64 nor one float32 a row");
         }

@@ -90,7 +90,7 @@ pub enum FromSlot {
 pub enum ToSlot {
     /// The answer to `join`: what the slot prepares before it says `ready`.
     Joined {
-        data: Option<DataSpec>,
+        data: Option<Box<DataSpec>>,
     },
     Assign {
         spec: Box<TrialSpec>,

@@ -63,6 +63,7 @@ pub(super) fn with_model() -> Function {
         metrics: vec![Metric::Accuracy],
         epochs: 9,
         batch_size: 32,
+        drop_last: false,
         optimizer: Optimizer::Adam,
         lr: 0.1,
         weight_decay: 0.0,

@@ -122,6 +122,7 @@ mod tests {
             metrics: vec![],
             epochs: 3,
             batch_size: 32,
+            drop_last: false,
             optimizer: Optimizer::Adam,
             lr: 1e-3,
             weight_decay: 0.0,

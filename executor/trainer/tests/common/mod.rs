@@ -131,6 +131,7 @@ pub fn supervised(loss: Option<Loss>, metrics: Vec<Metric>) -> Supervised {
         metrics,
         epochs: 3,
         batch_size: 32,
+        drop_last: false,
         optimizer: Optimizer::Adam,
         lr: 0.01,
         weight_decay: 0.0,
