@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::slot::Host;
-use crate::view;
+use crate::view::{self, Learned};
 
 /// Record batches between a view's reader and the network.
 const QUEUE: usize = 4;
@@ -44,8 +44,8 @@ impl Service for Executor {
                 ipc::send(held.path).await
             }
             Ticket::Rows { data, part } => {
-                let view = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
-                let (schema, batches) = view::batches(view, part)?;
+                let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
+                let (schema, batches) = view::batches(built.view.clone(), part)?;
                 let (sender, queue) = mpsc::channel(QUEUE);
                 tokio::task::spawn_blocking(move || {
                     for batch in batches {
@@ -56,7 +56,12 @@ impl Service for Executor {
                 });
                 Ok(ipc::encode(schema, ReceiverStream::new(queue)))
             }
-            Ticket::Batches { .. } | Ticket::Preprocessing { .. } => Err(Error::Invalid("not yet".into())),
+            Ticket::Batches { .. } => Err(Error::Invalid("not yet".into())),
+            Ticket::Preprocessing { data } => {
+                let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
+                let batches = built.learned.batches()?.into_iter().map(Ok);
+                Ok(ipc::encode(Learned::schema(), futures::stream::iter(batches)))
+            }
             Ticket::Program { .. }
             | Ticket::Initial { .. }
             | Ticket::Weights { .. }

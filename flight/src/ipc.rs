@@ -183,7 +183,7 @@ pub async fn send(path: PathBuf) -> Result<BoxStream<'static, Result<FlightData,
     Ok(encode(schema, ReceiverStream::new(queue)))
 }
 
-pub(crate) fn from_flight(error: FlightError) -> Error {
+pub fn from_flight(error: FlightError) -> Error {
     match error {
         FlightError::Tonic(status) => Error::Remote(status),
         FlightError::Arrow(error) => Error::Arrow(error),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lethe_flight::message::dataset::{
-    AnnouncePartition, CreateDataset, Located, Location, PartitionInfo, SealDataset,
+    AnnouncePartition, CreateDataset, ListedFiles, Located, Location, PartitionInfo, SealDataset,
 };
 use lethe_flight::{Error, Result, limits, wire};
 
@@ -18,6 +18,8 @@ struct Dataset {
     /// How many, once sealed.
     sealed: Option<u32>,
     partitions: BTreeMap<u32, Partition>,
+    /// Its rows are read from them: nothing is put.
+    files: Option<ListedFiles>,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,10 @@ impl Catalog {
 
     /// # Errors
     /// If the name cannot be part of a path.
-    pub fn create(&mut self, create: &CreateDataset) -> Result<()> {
+    /// `files` are those that were listed for it, if it is read from files.
+    pub fn create(&mut self, create: &CreateDataset, files: Option<ListedFiles>) -> Result<()> {
         wire::check_name("a dataset", &create.dataset)?;
-        self.datasets.entry(create.dataset.clone()).or_default();
+        self.datasets.entry(create.dataset.clone()).or_default().files = files;
         Ok(())
     }
 
@@ -125,6 +128,14 @@ impl Catalog {
     /// If the dataset is unknown or not sealed.
     pub fn locate(&self, name: &str) -> Result<Located> {
         let dataset = self.datasets.get(name).ok_or_else(|| unknown(name))?;
+        if let Some(files) = &dataset.files {
+            return Ok(Located {
+                dataset: name.into(),
+                rows: 0,
+                partitions: Vec::new(),
+                files: Some(files.clone()),
+            });
+        }
         if dataset.sealed.is_none() {
             return Err(Error::Precondition(format!(
                 "dataset {name} is not sealed yet; wait until all its partitions have been put"
@@ -163,7 +174,7 @@ mod tests {
 
     fn catalog() -> Catalog {
         let mut catalog = Catalog::new();
-        catalog.create(&CreateDataset { dataset: "d".into(), files: None }).unwrap();
+        catalog.create(&CreateDataset { dataset: "d".into(), files: None }, None).unwrap();
         catalog.join("a");
         catalog.join("b");
         catalog
@@ -231,7 +242,7 @@ mod tests {
     #[test]
     fn unknown_names_and_wrong_counts_are_refused() {
         let mut catalog = catalog();
-        assert!(catalog.create(&CreateDataset { dataset: "../d".into(), files: None }).is_err());
+        assert!(catalog.create(&CreateDataset { dataset: "../d".into(), files: None }, None).is_err());
         assert!(catalog.locate("other").unwrap_err().to_string().contains("other"));
         assert!(catalog.seal(&seal(0)).is_err());
         catalog.announce(partition(0, 1, "a")).unwrap();

@@ -1,82 +1,14 @@
-//! Opens an object store by its address, with the environment's settings and the user's.
+//! The object store that an experiment's folder is copied to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lethe_flight::Result;
 use lethe_flight::message::experiment::Store;
-use lethe_flight::{Error, Result};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreScheme, parse_url_opts};
 
-/// Options go before the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
-///
 /// # Errors
 /// If the address or an option is not one that object_store knows.
 pub fn open(store: &Store) -> Result<(Arc<dyn ObjectStore>, Path)> {
-    let address = &store.url;
-    let unusable = |error: object_store::Error| {
-        Error::Invalid(format!("the store {address} cannot be used: {error}; see its address and options"))
-    };
-    // By inference, for that crate is no dependency of its own.
-    let url = address.parse().map_err(|error| {
-        Error::Invalid(format!("the store {address:?} is no address such as s3://bucket/folder: {error}"))
-    })?;
-    let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| unusable(e.into()))?;
-    if url.password().is_some() {
-        return Err(Error::Invalid(
-            "the store's address has a password: give it as an option or in the environment, for the address is \
-             written down"
-                .into(),
-        ));
-    }
-    let opened: Arc<dyn ObjectStore> = match scheme {
-        ObjectStoreScheme::AmazonS3 => {
-            let mut builder = AmazonS3Builder::from_env().with_url(address);
-            for (key, value) in known(&store.options, address)? {
-                builder = builder.with_config(key, value);
-            }
-            // Whoever writes http:// has allowed it.
-            let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-            if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-                builder = builder.with_allow_http(true);
-            }
-            Arc::new(builder.build().map_err(unusable)?)
-        }
-        ObjectStoreScheme::GoogleCloudStorage => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(address);
-            for (key, value) in known(&store.options, address)? {
-                builder = builder.with_config(key, value);
-            }
-            Arc::new(builder.build().map_err(unusable)?)
-        }
-        ObjectStoreScheme::MicrosoftAzure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_url(address);
-            for (key, value) in known(&store.options, address)? {
-                builder = builder.with_config(key, value);
-            }
-            Arc::new(builder.build().map_err(unusable)?)
-        }
-        _ => Arc::from(parse_url_opts(&url, &store.options).map_err(unusable)?.0),
-    };
-    Ok((opened, path))
-}
-
-/// A key that is not known would be ignored, and the store asked with the wrong settings.
-fn known<'a, K: std::str::FromStr>(
-    options: &'a BTreeMap<String, String>,
-    address: &str,
-) -> Result<Vec<(K, &'a String)>> {
-    let parse = |(key, value): (&String, &'a String)| {
-        let parsed = key.to_ascii_lowercase().parse().map_err(|_| {
-            Error::Invalid(format!(
-                "object_store knows no option {key:?} for {address}; its options are named as aws_endpoint, \
-                 aws_region, aws_access_key_id, google_service_account, azure_storage_account_name"
-            ))
-        })?;
-        Ok((parsed, value))
-    };
-    options.iter().map(parse).collect()
+    lethe_data::store::open(&store.url, &store.options)
 }

@@ -2,7 +2,9 @@
 
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::{StreamExt, stream};
-use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, LocateDataset, SealDataset};
+use lethe_flight::message::dataset::{
+    AnnouncePartition, CreateDataset, DescribeDataset, LocateDataset, SealDataset,
+};
 use lethe_flight::message::experiment::{
     Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, Suggested,
 };
@@ -13,7 +15,7 @@ use lethe_flight::{Error, PROTOCOL, Result, VERSION, blob, ipc};
 use tonic::{Status, Streaming};
 
 use super::pages::pages;
-use super::{DriverService, feed, lock, slot, sql};
+use super::{DriverService, describe, feed, lock, slot, sql};
 
 #[tonic::async_trait]
 impl Service for DriverService {
@@ -61,7 +63,12 @@ impl Service for DriverService {
                 Ok(answers(stream::iter(pages(experiments.get(&experiment.experiment)?.result().await?))))
             }
             action::CREATE_DATASET => {
-                lock(&self.0.catalog).create(&parse::<CreateDataset>(body)?)?;
+                let create: CreateDataset = parse(body)?;
+                let listed = match &create.files {
+                    Some(files) => Some(lethe_data::listing::list(files).await?),
+                    None => None,
+                };
+                lock(&self.0.catalog).create(&create, listed)?;
                 answer(&())
             }
             action::ANNOUNCE => {
@@ -71,6 +78,11 @@ impl Service for DriverService {
             action::SEAL => {
                 lock(&self.0.catalog).seal(&parse::<SealDataset>(body)?)?;
                 answer(&())
+            }
+            action::DESCRIBE => {
+                let DescribeDataset { data } = parse(body)?;
+                let located = lock(&self.0.catalog).locate(&data.dataset)?;
+                answer(&describe::describe(&located, &self.0.token, &data).await?)
             }
             action::LOCATE => {
                 let located = lock(&self.0.catalog).locate(&parse::<LocateDataset>(body)?.dataset)?;

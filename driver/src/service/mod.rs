@@ -14,6 +14,7 @@
 //! | `engine` | who suggests |
 //! | `timers` | when something is due |
 //! | `ledger` | where the slots' time went |
+//! | `describe` | what will come of a dataset |
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
 //! | `files` | programs, weights, checkpoints |
@@ -23,6 +24,7 @@ mod calls;
 mod changes;
 mod check;
 pub(crate) mod chronicle;
+mod describe;
 mod engine;
 mod executors;
 mod feed;
@@ -41,6 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::Catalog;
 use files::Programs;
+use lethe_flight::Token;
 use registry::Registry;
 
 /// Serves one application. Cheap to clone.
@@ -52,14 +55,15 @@ struct Inner {
     experiments: Registry,
     programs: Programs,
     executors: executors::Executors,
+    token: Token,
 }
 
 impl DriverService {
-    /// `directory` is where programs and initial weights lie.
+    /// `directory` is where programs and initial weights lie; `token` is the application's.
     ///
     /// # Errors
     /// If its folders cannot be made.
-    pub fn new(directory: impl Into<PathBuf>) -> lethe_flight::Result<Self> {
+    pub fn new(directory: impl Into<PathBuf>, token: Token) -> lethe_flight::Result<Self> {
         let directory = directory.into();
         let catalog = Arc::new(Mutex::new(Catalog::new()));
         Ok(Self(Arc::new(Inner {
@@ -67,6 +71,7 @@ impl DriverService {
             experiments: Registry::new(directory.join("experiments")),
             executors: executors::Executors::new(catalog.clone()),
             catalog,
+            token,
         })))
     }
 }

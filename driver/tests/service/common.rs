@@ -63,8 +63,8 @@ impl Driver {
 
     async fn start_in(folder: tempfile::TempDir) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let service = DriverService::new(folder.path().join("driver")).unwrap();
         let token = Token::new(SECRET).unwrap();
+        let service = DriverService::new(folder.path().join("driver"), token.clone()).unwrap();
         let bound = runtime.spawn(TcpListener::bind("127.0.0.1:0")).await;
         let listener = bound.unwrap().unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -167,7 +167,7 @@ impl Slot<'_> {
     ) -> Result<Worker, Failure> {
         if let Some(data) = data {
             let view = or_gone(gone, self.host.views.get(&self.host.store, &self.host.driver, data)).await;
-            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
+            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?.view.clone());
         }
         Ok(or_gone(gone, self.start_worker()).await?)
     }

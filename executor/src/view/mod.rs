@@ -1,31 +1,48 @@
-//! Views: the columns that trials train on, as one row-major file that every worker here maps.
+//! Views: what trials train on, as one file of row-major tensors that every worker here maps.
 //!
-//! A view is a pure function of the dataset's rows in partition order and of its [`DataSpec`], so that it
-//! is the same on every executor. It is built once, however many slots, trials and experiments use it.
+//! A view is a pure function of the dataset's rows in their order and of its [`DataSpec`], so that it is the same on
+//! every executor. It is built once, however many slots, trials and experiments use it.
+//!
+//! - [`source`]: the dataset's rows, from partitions held here or files in a store.
+//! - [`build`]: rows to tensors; [`writer`]: tensors to the file.
+//! - [`numbering`], [`split`]: which row is which, and trains or is held out.
+//! - [`normalize`], [`learned`]: what is learned of the rows.
+//! - [`rows`]: a view's rows for whoever asks over Flight.
 
 mod build;
-mod columns;
+mod learned;
+mod normalize;
+mod numbering;
 mod rows;
+mod source;
 mod split;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lethe_flight::blob::hex;
-use lethe_flight::message::dataset::{DataSpec, View};
+use lethe_flight::message::dataset::DataSpec;
 use lethe_flight::{Error, Result, wire};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
+pub use build::Built;
+pub use learned::Learned;
 pub use rows::batches;
 
 use crate::driver::Driver;
-use crate::store::{Store, fetch_missing};
+use crate::store::Store;
+
+/// Memory of the sorts and aggregates of a view's queries, bytes.
+const QUERY_MEMORY: usize = 256 << 20;
 
 pub struct Views {
     directory: PathBuf,
-    built: Mutex<HashMap<String, Arc<OnceCell<View>>>>,
+    built: Mutex<HashMap<String, Arc<OnceCell<Arc<Built>>>>>,
 }
 
 impl Views {
@@ -38,21 +55,16 @@ impl Views {
     /// The view of a dataset; builds it the first time. Slots that ask at once share one build.
     ///
     /// # Errors
-    /// If a partition cannot be had, or the rows cannot be trained on: no rows, nulls, a type that is no
+    /// If a partition or file cannot be had, or the rows cannot be trained on: no rows, nulls, a type that is no
     /// number, arrays of different lengths. The error names the column.
-    pub async fn get(&self, store: &Store, driver: &Driver, data: &DataSpec) -> Result<View> {
+    pub async fn get(&self, store: &Store, driver: &Driver, data: &DataSpec) -> Result<Arc<Built>> {
         let key = hex(&Sha256::digest(wire::render(data)?));
         let cell = self.built.lock().await.entry(key.clone()).or_default().clone();
-        let view = cell.get_or_try_init(|| async {
-            let located = driver.locate(&data.dataset).await?;
-            let partitions = fetch_missing(store, driver, &located).await?;
-            let files = partitions.into_iter().filter(|held| held.rows > 0).map(|held| held.path).collect();
-            let (data, path) = (data.clone(), self.directory.join(format!("{key}.view")));
-            let built =
-                tokio::task::spawn_blocking(move || build::build(files, located.rows, &data, path)).await;
-            built
-                .map_err(|e| Error::Invalid(format!("building the view of {} ended: {e}", located.dataset)))?
+        let built = cell.get_or_try_init(|| async {
+            let table = source::open(store, driver, &data.dataset).await?;
+            let path = self.directory.join(format!("{key}.view"));
+            build::build(table, data.clone(), path, QUERY_MEMORY).await.map(Arc::new)
         });
-        view.await.cloned()
+        built.await.cloned()
     }
 }

@@ -1,0 +1,248 @@
+//! Which files a dataset has, and their schema: listed once by the driver, so that all executors see the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::datasource::file_format::FileFormat as Format;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::prelude::SessionContext;
+use futures::{StreamExt, TryStreamExt};
+use lethe_flight::message::dataset::{FileFormat, FileRef, Files, ListedFiles};
+use lethe_flight::{Error, Result};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use crate::{schema, store};
+
+/// Files of one dataset: their names travel in one message.
+const FILES: usize = 10_000;
+/// Files whose schema is read: CSV and JSON show their types only by their values.
+const SCHEMAS: usize = 64;
+/// A name for a missing value in a folder, as Hive and Spark write it.
+pub const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Lists the files, and reads the schema from the first ones.
+///
+/// # Errors
+/// If there are none, they are of several formats or stores, or one cannot be read; the error names it.
+pub async fn list(files: &Files) -> Result<ListedFiles> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    let mut opened: Option<(String, Arc<dyn ObjectStore>)> = None;
+    for address in &files.urls {
+        let url = ListingTableUrl::parse(address)
+            .map_err(|e| Error::Invalid(format!("{address:?} names no files: {}", e.strip_backtrace())))?;
+        let base = url.object_store().as_str().to_owned();
+        match &opened {
+            None => {
+                opened = Some((base.clone(), store::open(&location(&base, url.prefix())?, &files.options)?.0))
+            }
+            Some((first, _)) if *first == base => {}
+            Some((first, _)) => {
+                return Err(Error::Invalid(format!(
+                    "{address} lies in another store than {first}: a dataset's files lie in one; copy them, or make \
+                     two datasets"
+                )));
+            }
+        }
+        let Some((_, store)) = &opened else { continue };
+        for meta in objects(store, &url, address).await? {
+            let reference = FileRef {
+                url: location(&base, &meta.location)?,
+                bytes: meta.size,
+                etag: meta.e_tag.clone(),
+                modified_ms: meta.last_modified.timestamp_millis(),
+            };
+            let folders = folders(url.prefix(), &meta.location);
+            found.insert(reference.url.clone(), Found { file: reference, meta, folders });
+            if found.len() > FILES {
+                return Err(Error::Exhausted(format!(
+                    "{address} has more than {FILES} files: write fewer, larger ones (df.coalesce), or name a folder \
+                     below it"
+                )));
+            }
+        }
+    }
+    let Some((_, store)) = opened else { return Err(Error::Invalid("no file is named".into())) };
+    let Some(Found { file: first, folders, .. }) = found.values().next() else {
+        return Err(Error::Invalid(format!("there are no files at {}", files.urls.join(", "))));
+    };
+    let format = match files.format {
+        Some(format) => format,
+        None => by_ending(&first.url)?,
+    };
+    if files.format.is_none() {
+        for Found { file, .. } in found.values() {
+            let other = by_ending(&file.url)?;
+            if other != format {
+                return Err(Error::Invalid(format!(
+                    "{} is {other:?} and {} is {format:?}: a dataset has files of one format; name them by a pattern, \
+                     or give format=",
+                    file.url, first.url
+                )));
+            }
+        }
+    }
+    let columns = names(folders);
+    if let Some(other) = found.values().find(|found| names(&found.folders) != columns) {
+        return Err(Error::Invalid(format!(
+            "{} lies in folders of other columns than {columns:?}, which those of the first file are",
+            other.file.url
+        )));
+    }
+    let metas: Vec<_> = found.values().map(|found| found.meta.clone()).take(SCHEMAS).collect();
+    let context = SessionContext::new();
+    let inferred = handler(format).infer_schema(&context.state(), &store, &metas).await;
+    let inferred = inferred.map_err(|e| {
+        Error::Invalid(format!("{} cannot be read as {format:?}: {}", first.url, e.strip_backtrace()))
+    })?;
+    if let Some(twice) = columns.iter().find(|name| inferred.field_with_name(name).is_ok()) {
+        return Err(Error::Invalid(format!(
+            "the column {twice:?} stands in the files and in their folders' names: leave it out of one"
+        )));
+    }
+    Ok(ListedFiles {
+        format,
+        files: found.into_values().map(|found| found.file).collect(),
+        folders: columns,
+        schema: schema::render(&inferred)?,
+        options: files.options.clone(),
+    })
+}
+
+struct Found {
+    file: FileRef,
+    meta: ObjectMeta,
+    /// Columns that its folders' names give, and their values.
+    folders: Vec<(String, String)>,
+}
+
+fn names(folders: &[(String, String)]) -> Vec<String> {
+    folders.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// DataFusion's reader of a format.
+pub fn handler(format: FileFormat) -> Arc<dyn Format> {
+    match format {
+        FileFormat::Parquet => Arc::new(ParquetFormat::default().with_force_view_types(false)),
+        FileFormat::Csv => Arc::new(CsvFormat::default().with_has_header(true)),
+        FileFormat::Json => Arc::new(JsonFormat::default()),
+        FileFormat::Arrow => Arc::new(ArrowFormat),
+    }
+}
+
+/// # Errors
+/// If a file is not there any more, or another than when it was listed.
+pub async fn check(store: &Arc<dyn ObjectStore>, files: &[FileRef]) -> Result<Vec<ObjectMeta>> {
+    let mut heads = Vec::with_capacity(files.len());
+    for file in files {
+        heads.push(head(Arc::clone(store), file));
+    }
+    futures::stream::iter(heads).buffered(16).try_collect().await
+}
+
+async fn head(store: Arc<dyn ObjectStore>, file: &FileRef) -> Result<ObjectMeta> {
+    let gone = |error| Error::Precondition(format!("{} cannot be read any more: {error}", file.url));
+    let meta = store.head(&path_of(&file.url)?).await.map_err(gone)?;
+    let changed = meta.size != file.bytes
+        || match (&meta.e_tag, &file.etag) {
+            (Some(now), Some(then)) => now != then,
+            _ => meta.last_modified.timestamp_millis() != file.modified_ms,
+        };
+    if changed {
+        return Err(Error::Precondition(format!(
+            "{} has changed since the dataset was made: make the dataset anew (Dataset.from_files)",
+            file.url
+        )));
+    }
+    Ok(meta)
+}
+
+/// The path of a listed file in its store.
+pub fn path_of(address: &str) -> Result<Path> {
+    let url =
+        url::Url::parse(address).map_err(|e| Error::Invalid(format!("{address:?} is no address: {e}")))?;
+    Path::from_url_path(url.path()).map_err(|e| Error::Invalid(format!("{address:?} is no path: {e}")))
+}
+
+/// The values that the folders of a listed file give to the columns `names`.
+pub fn folder_values(address: &str, names: &[String]) -> Result<Vec<String>> {
+    let path = path_of(address)?;
+    let all = folders(&Path::default(), &path);
+    let value =
+        |name: &String| all.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    names
+        .iter()
+        .map(|name| {
+            value(name).ok_or_else(|| Error::Invalid(format!("{address} lies in no folder {name}=…")))
+        })
+        .collect()
+}
+
+fn location(base: &str, path: &Path) -> Result<String> {
+    let mut url =
+        url::Url::parse(base).map_err(|e| Error::Invalid(format!("{base:?} is no address: {e}")))?;
+    url.set_path(path.as_ref());
+    Ok(url.into())
+}
+
+/// What lies at an address, without what Spark and others leave beside their data (`_SUCCESS`, `.crc`).
+async fn objects(
+    store: &Arc<dyn ObjectStore>,
+    url: &ListingTableUrl,
+    address: &str,
+) -> Result<Vec<ObjectMeta>> {
+    let failed =
+        |error: object_store::Error| Error::Unreachable(format!("{address} cannot be read: {error}"));
+    if !url.is_collection() {
+        match store.head(url.prefix()).await {
+            Ok(meta) => return Ok(vec![meta]),
+            // A folder may be named without its slash.
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let mut found = Vec::new();
+    let mut listed = store.list(Some(url.prefix()));
+    while let Some(meta) = listed.try_next().await.map_err(failed)? {
+        let Some(below) = meta.location.prefix_match(url.prefix()) else { continue };
+        let hidden = below.into_iter().any(|part| {
+            part.as_ref().starts_with('.') || part.as_ref().starts_with('_') && !part.as_ref().contains('=')
+        });
+        if !hidden && meta.size > 0 && url.contains(&meta.location, false) {
+            found.push(meta);
+        }
+        if found.len() > FILES {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// `day=2026-01-01/part-0.parquet`: the columns that folders below `prefix` name, and their values.
+fn folders(prefix: &Path, location: &Path) -> Vec<(String, String)> {
+    let Some(below) = location.prefix_match(prefix) else { return Vec::new() };
+    let parts: Vec<_> = below.collect();
+    let folders = parts.split_last().map_or(&[][..], |(_, folders)| folders);
+    folders
+        .iter()
+        .filter_map(|part| part.as_ref().split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn by_ending(address: &str) -> Result<FileFormat> {
+    let name = address.rsplit('/').next().unwrap_or(address);
+    match name.rsplit('.').next().unwrap_or("").to_ascii_lowercase().as_str() {
+        "parquet" | "parq" | "pq" => Ok(FileFormat::Parquet),
+        "csv" => Ok(FileFormat::Csv),
+        "json" | "jsonl" | "ndjson" => Ok(FileFormat::Json),
+        "arrow" | "ipc" | "feather" => Ok(FileFormat::Arrow),
+        _ => Err(Error::Invalid(format!(
+            "the name of {address} does not end in .parquet, .csv, .json or .arrow: give format="
+        ))),
+    }
+}
