@@ -43,6 +43,13 @@ def application(session: Session | None, settings: Settings | None = None) -> Ap
         return found
 
 
+def running(session: Session | None) -> Application | None:
+    """The session's application, if it has been started and lives."""
+    with _LOCK:
+        found = _APPLICATIONS.get(_WITHOUT_SPARK if session is None else session.key)
+    return found if found is not None and found.alive() else None
+
+
 def shutdown() -> None:
     """Ends all of this process's Lethe applications: drivers, executors, slots. Datasets are put again when
     they are next used. It also runs when the process ends."""
