@@ -206,10 +206,10 @@ def test_tables_of_other_libraries_are_taken() -> None:
             return table().combine_chunks().to_batches()[0].__arrow_c_array__()
 
     frame = table().drop_columns("place").to_pandas().set_index("city", drop=False)
-    reader = pa.RecordBatchReader.from_batches(table().schema, table().to_batches())
+    reader = table().to_reader()
     for data in (table().to_batches()[0], reader, frame, Stream(), Batch()):
         found = lethe.Dataset.from_arrow(data, features=["age", "city"], label="digit").source
         assert found.kinds["age"] == pa.int32()
         assert found.table.to_pydict() == table().select(["age", "city", "digit"]).to_pydict()  # type: ignore[attr-defined]
-    with pytest.raises(lethe.DataError, match="takes a table.*not dict"):
+    with pytest.raises(lethe.DataError, match=r"takes a table.*not dict"):
         lethe.Dataset.from_arrow({"age": [1]}, features="age")

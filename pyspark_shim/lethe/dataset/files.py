@@ -104,6 +104,9 @@ def files_source(
 ) -> FilesSource:
     """Raises DataError, which names the argument that is wrong."""
     listed = [urls] if isinstance(urls, str | os.PathLike) else list(urls)
+    for url in listed:
+        if not isinstance(url, str | os.PathLike):
+            raise DataError(f"from_files takes URLs and paths as text, not {url!r}")
     if not listed:
         raise DataError("from_files got no URL; name a file, a folder or a pattern")
     if format is not None and format not in FORMATS:
@@ -120,10 +123,8 @@ def files_source(
     return FilesSource(tuple(_url(os.fspath(url)) for url in listed), format, {**found, **(options or {})})
 
 
-def _url(given: Any) -> str:
+def _url(given: str) -> str:
     """As the driver takes it: with a scheme that it knows, or an absolute path."""
-    if not isinstance(given, str) or not given:
-        raise DataError(f"from_files takes URLs and paths as text, not {given!r}")
     if "://" not in given:
         return os.path.abspath(os.path.expanduser(given))
     scheme = urlsplit(given).scheme

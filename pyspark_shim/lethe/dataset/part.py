@@ -134,7 +134,7 @@ class Part:
         """A `tf.data.Dataset` of `(inputs, label, weight)` as far as there are, as Keras takes them; inputs
         are a dictionary where they have names. Each reading of it is the next epoch."""
         batching = batching_of(self._part, batch_size, seed, epoch, shuffle, drop_last, rank, world)
-        sections = self._dataset.on().sections()
+        sections = self._dataset.on().sections(sampled=batching.shuffle)
         return loader.tensorflow(self._read, batching, sections, self._plain)
 
     def __repr__(self) -> str:

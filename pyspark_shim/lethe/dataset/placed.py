@@ -77,14 +77,15 @@ class Placed:
             raise DataError(flight.reason(error)) from None
         return found
 
-    def sections(self) -> list[dict[str, Any]]:
-        """Name, dtype and shape of one row of each input, then of label and weight."""
+    def sections(self, sampled: bool) -> list[dict[str, Any]]:
+        """Name, dtype and shape of one row of each input, then of label and weight. sampled: of training
+        batches, which have no weights by which rows were drawn."""
         inputs, data = self.describe(None)["inputs"], self.spec(None)
         found = [{name: one[name] for name in ("name", "dtype", "shape")} for one in inputs]
         if "label" in data:
             dtype = "int64" if data["label"]["kind"] == "class" else "float32"
             found.append({"name": "label", "dtype": dtype, "shape": []})
-        if "weight" in data:
+        if "weight" in data and not (sampled and self._recipe.order.sampling == "weighted"):
             found.append({"name": "weight", "dtype": "float32", "shape": []})
         return found
 

@@ -116,7 +116,7 @@ class Preprocessing:
                 f"the input {one['name']!r} needs {np.prod(one['shape'], dtype=np.int64)} numbers a row, and "
                 f"these rows have {joined.shape[1]}"
             )
-        return np.ascontiguousarray(joined.reshape(shape), dtype=one["dtype"])
+        return np.array(joined.reshape(shape), dtype=one["dtype"], order="C")
 
     def _column(
         self, name: str, column: pa.ChunkedArray, one: dict[str, Any], unknown: int | None
