@@ -95,22 +95,16 @@ def test_rows_become_the_model_s_inputs() -> None:
 
 def test_nulls_dates_decimals_and_nested_arrays_are_taken_as_in_training() -> None:
     inputs = [
-        {
-            "name": "a",
-            "columns": ["born", "seen", "price"],
-            "dtype": "float64",
-            "shape": [3],
-            "normalize": [],
-        },
-        {"name": "b", "columns": ["grid"], "dtype": "uint8", "shape": [2, 2], "normalize": []},
+        {"name": "a", "columns": ["born", "seen", "price"], "dtype": "float64", "shape": [3]},
+        {"name": "b", "columns": ["grid"], "dtype": "uint8", "shape": [2, 2]},
     ]
+    inputs = [{**one, "normalize": []} for one in inputs]
+    seen = datetime.datetime(1970, 1, 1, 0, 1, 0, 900000)
     found = lethe.Preprocessing(inputs, dates=["born", "seen"], fill={"price": 1.5, "born": 3}).apply(
         pa.table(
             {
                 "born": [datetime.date(1970, 1, 2), None],
-                "seen": pa.array(
-                    [datetime.datetime(1970, 1, 1, 0, 1, 0, 900000)] * 2, pa.timestamp("us", "UTC")
-                ),
+                "seen": pa.array([seen] * 2, pa.timestamp("us", "UTC")),
                 "price": pa.array([None, Decimal("0.25")], pa.decimal128(10, 2)),
                 "grid": [[[1, 2], [3, 4]]] * 2,
             }
