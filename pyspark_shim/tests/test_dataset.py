@@ -213,3 +213,20 @@ def test_tables_of_other_libraries_are_taken() -> None:
         assert found.table.to_pydict() == table().select(["age", "city", "digit"]).to_pydict()  # type: ignore[attr-defined]
     with pytest.raises(lethe.DataError, match=r"takes a table.*not dict"):
         lethe.Dataset.from_arrow({"age": [1]}, features="age")
+
+
+def test_types_that_spark_does_not_know_are_widened_for_its_tasks() -> None:
+    rows = pa.table(
+        {
+            "u": pa.array([255], pa.uint8()),
+            "h": pa.array([1.5], pa.float16()),
+            "big": pa.array([2**63], pa.uint64()),
+        }
+    )
+    source = ArrowSource(rows, ["u", "h"])
+    source.widen()
+    assert source.schema == pa.schema([("u", pa.int16()), ("h", pa.float32())])
+    assert source.table.schema == source.schema
+    assert source.table.to_pylist() == [{"u": 255, "h": 1.5}]
+    with pytest.raises(lethe.DataError, match="the column 'big' cannot be given to Spark as int64"):
+        ArrowSource(rows, ["big"]).widen()

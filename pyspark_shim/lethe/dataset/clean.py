@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -128,7 +129,8 @@ def clean_of(
     if isinstance(fill, Mapping):
         if not all(isinstance(name, str) for name in fill):
             raise DataError(f"fill must be a value, or values by column, not {fill!r}")
-        fill = dict(fill)
+        # As JSON has it.
+        fill = {name: float(value) if isinstance(value, Decimal) else value for name, value in fill.items()}
     elif fill is not None and not isinstance(fill, str | int | float):
         raise DataError(f"fill must be a number, a string, a boolean or values by column, not {fill!r}")
     if drop is not None and not isinstance(drop, bool):

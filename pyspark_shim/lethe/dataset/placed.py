@@ -15,7 +15,7 @@ from lethe.dataset.files import FilesOrigin, FilesSource
 from lethe.dataset.preprocessing import Preprocessing, learned
 from lethe.dataset.put import stored
 from lethe.dataset.recipe import Compiled, Recipe, compiled
-from lethe.dataset.source import Origin, Source
+from lethe.dataset.source import ArrowSource, Origin, Source
 from lethe.errors import DataError
 
 
@@ -48,7 +48,11 @@ class Placed:
 
     def _there(self) -> Stored:
         source = self.source
-        return source.created(self.owner) if isinstance(source, FilesSource) else stored(self.owner, source)
+        if isinstance(source, FilesSource):
+            return source.created(self.owner)
+        if isinstance(source, ArrowSource) and self.owner.session is not None:
+            source.widen()
+        return stored(self.owner, source)
 
     def _ask(self, queries: list[str]) -> Mapping[str, pa.DataType]:
         """The columns that the queries find."""
