@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Owner]]:
     with serving() as (server, owner):
         monkeypatch.setattr(module, "application", lambda session: owner)
-        monkeypatch.setattr(module, "running", lambda session: owner)
+        monkeypatch.setattr(module, "running", lambda: [owner])
         server.schemas[()] = SCHEMA
         yield server, owner
 

@@ -179,6 +179,15 @@ def test_all_numbers_are_normalized_and_neither_categories_nor_booleans() -> Non
     assert [one.get("normalize") for one in found["inputs"]] == [["age"], ["pixels"], None]
 
 
+def test_columns_that_nobody_has_named_are_checked_when_they_are_used() -> None:
+    data = lethe.Dataset.from_arrow(table(), label="digit")
+    with pytest.raises(lethe.DataError, match="the feature 'born' has type date32"):
+        spec(data)
+    assert spec(data.drop("born", "city").select("age"))["inputs"][0]["columns"] == ["age"]
+    typed = lethe.Dataset.from_arrow(table(), lethe.Input(["age", "id"], dtype="int64"))
+    assert spec(typed.select("id"))["inputs"] == [{"name": "features", "columns": ["id"], "dtype": "int64"}]
+
+
 def put(data: lethe.Dataset) -> list[str]:
     return data.source.columns
 

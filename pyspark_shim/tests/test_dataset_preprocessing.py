@@ -22,7 +22,7 @@ LEARNED = pa.table(
         "column": ["age", "age", "pixels", "pixels", "pixels", "pixels", "city", "city", "digit", "digit"],
         "kind": ["mean", "deviation", "mean", "mean", "deviation", "deviation", *["category"] * 4],
         "index": [0, 0, 1, 0, 0, 1, 1, 0, 0, 1],
-        "number": [30.0, 10.0, 2.0, 1.0, 0.5, 0.0, None, None, None, None],
+        "number": [30.0, 10.0, 2.0, 1.0, 0.5, 1.0, None, None, None, None],
         "text": [None] * 6 + ["Rome", "Oslo", "no", "yes"],
     }
 )
@@ -39,7 +39,7 @@ def learned(**changes: Any) -> lethe.Preprocessing:
             "inputs": INPUTS,
             "label": "digit",
             "means": {"age": [30.0], "pixels": [1.0, 2.0]},
-            "deviations": {"age": [10.0], "pixels": [0.5, 0.0]},
+            "deviations": {"age": [10.0], "pixels": [0.5, 1.0]},
             "categories": {"city": ["Oslo", "Rome"], "digit": ["no", "yes"]},
             **changes,
         }
@@ -81,7 +81,6 @@ def test_it_is_read_from_an_executor_by_the_dataset_s_spec(monkeypatch: pytest.M
 def test_rows_become_the_model_s_inputs() -> None:
     found = learned().apply(rows())
     assert found["facts"].tolist() == [[1.0, 1.0], [-1.0, 0.0]]
-    # A column that was the same everywhere is only centred.
     assert found["image"].tolist() == [[[1.0, 0.0]], [[-2.0, 3.0]]]
     assert found["id"].tolist() == [[2**53 + 1], [2]]
     assert {name: array.dtype for name, array in found.items()} == {
@@ -170,3 +169,11 @@ def test_an_experiment_s_folder_gives_it_back(tmp_path: Path) -> None:
     assert lethe.open(tmp_path).preprocessing is None
     learned().save(tmp_path / "preprocessing.json")
     assert lethe.open(tmp_path).preprocessing == learned()
+
+
+def test_a_column_of_two_inputs_is_learned_once() -> None:
+    from lethe.dataset.preprocessing import learned as read
+
+    once = read(LEARNED)
+    assert read(pa.concat_tables([LEARNED, LEARNED])) == once
+    assert once["means"] == {"age": [30.0], "pixels": [1.0, 2.0]}

@@ -43,11 +43,11 @@ def application(session: Session | None, settings: Settings | None = None) -> Ap
         return found
 
 
-def running(session: Session | None) -> Application | None:
-    """The session's application, if it has been started and lives."""
+def running() -> list[Application]:
+    """Those that have been started and live."""
     with _LOCK:
-        found = _APPLICATIONS.get(_WITHOUT_SPARK if session is None else session.key)
-    return found if found is not None and found.alive() else None
+        found = list(_APPLICATIONS.values())
+    return [one for one in found if one.alive()]
 
 
 def shutdown() -> None:

@@ -174,9 +174,10 @@ class Dataset(Transforms):
     def unpersist(self) -> None:
         """Gives back what executors hold of its rows, and of all datasets that were made from the same one.
         They are put again when they are next used."""
-        owner = running(self._origin.session() or active_session())
         for source in self._origin.sources:
-            if owner is not None and owner.stored.pop(source.name, None) is not None:
+            for owner in running():
+                if owner.stored.pop(source.name, None) is None:
+                    continue
                 try:
                     owner.peer.call("dataset.drop", {"dataset": source.name})
                 except flight.FAILED as error:

@@ -126,6 +126,11 @@ def replace_columns(one: Input, columns: Sequence[str]) -> Input:
     return Input(columns, one.dtype, one.shape if same else None)
 
 
+def with_columns(inputs: Inputs, columns: Sequence[str]) -> Inputs:
+    """The one input, of these columns."""
+    return {name: replace_columns(one, columns) for name, one in inputs.items()}
+
+
 def added(inputs: Inputs, name: str, column: str) -> Inputs:
     one = inputs[name]
     return inputs if column in one.columns else {**inputs, name: replace_columns(one, [*one.columns, column])}

@@ -30,7 +30,8 @@ class Preprocessing:
 
     inputs: of the model, in order: name, columns, dtype, shape of one row, normalize.
     label: the label's column; `classes` are its names where it was strings.
-    means, deviations: by column, of each element, over the training rows.
+    means, deviations: by column, of each element, over the training rows; a deviation is 1 where all values
+        were equal.
     categories: by column, in the order of their numbers.
     fill, dates: values for nulls by column, and columns that become numbers.
     queries: those of `sql` and `with_column`, in DataFusion's SQL; what `filter` and `drop=` left out of
@@ -132,10 +133,9 @@ class Preprocessing:
         values = _flat(name, column)
         if name not in one["normalize"]:
             return values
-        # A column that was the same everywhere is only centred.
-        scale = np.asarray(self.deviations[name])
-        centred: np.ndarray[Any, Any] = values.astype(np.float64) - np.asarray(self.means[name])
-        return (centred / np.where(scale == 0, 1.0, scale)).astype(np.float32)
+        # As the executors do it, to the bit: from float32, in float64.
+        exact: np.ndarray[Any, Any] = values.astype(np.float32).astype(np.float64)
+        return ((exact - np.asarray(self.means[name])) / np.asarray(self.deviations[name])).astype(np.float32)
 
     def _codes(self, name: str, column: pa.ChunkedArray, unknown: int | None) -> np.ndarray[Any, Any]:
         if not is_string(column.type):
@@ -180,13 +180,16 @@ class Preprocessing:
 
 def learned(table: pa.Table) -> dict[str, dict[str, list[Any]]]:
     """Means, deviations and categories by column, from the rows of `Ticket::Preprocessing`."""
-    found: dict[str, dict[str, list[Any]]] = {"means": {}, "deviations": {}, "categories": {}}
-    homes = {"mean": "means", "deviation": "deviations", "category": "categories"}
+    found: dict[str, dict[str, dict[int, Any]]] = {"mean": {}, "deviation": {}, "category": {}}
+    # A column of several inputs comes with each of them.
     for row in sorted(table.to_pylist(), key=lambda row: int(row["index"])):
-        home = found[homes[row["kind"]]]
         value = row["text"] if row["kind"] == "category" else row["number"]
-        home.setdefault(row["column"], []).append(value)
-    return found
+        found[row["kind"]].setdefault(row["column"], {})[row["index"]] = value
+    names = {"mean": "means", "deviation": "deviations", "category": "categories"}
+    return {
+        names[kind]: {column: list(values.values()) for column, values in columns.items()}
+        for kind, columns in found.items()
+    }
 
 
 def _with(table: pa.Table, name: str, column: Any) -> pa.Table:

@@ -31,6 +31,11 @@ class Columns:
         self._kinds = self._ask(self.queries)
         return self._kinds
 
+    @property
+    def asks(self) -> bool:
+        """Whether the driver may be asked: it is for use, not to check arguments."""
+        return self._ask is not None
+
     def names(self) -> list[str]:
         """Raises Unknown."""
         return list(self._asked() if self._kinds is None else self._kinds)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lethe.dataset.inputs import Features, added, columns_of, inputs_of, unnamed, without
+from lethe.dataset.inputs import Features, added, columns_of, inputs_of, unnamed, with_columns, without
 from lethe.dataset.query import one_statement
 from lethe.dataset.recipe import Query, Recipe
 from lethe.dataset.split import order_of, split_of
@@ -89,7 +89,8 @@ class Transforms(ABC):
         """With only these features. The other columns stay, for queries and splits."""
         names, inputs = chosen("select", columns), self._recipe.inputs
         if inputs is None or unnamed(inputs):
-            return self._with(inputs=inputs_of(list(names)), normalize=self._normalized(names))
+            one = inputs_of(list(names)) if inputs is None else with_columns(inputs, names)
+            return self._with(inputs=one, normalize=self._normalized(names))
         for name in names:
             if name not in columns_of(inputs):
                 raise DataError(
