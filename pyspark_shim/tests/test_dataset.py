@@ -215,6 +215,23 @@ def test_tables_of_other_libraries_are_taken() -> None:
         lethe.Dataset.from_arrow({"age": [1]}, features="age")
 
 
+def test_categories_of_polars_are_strings() -> None:
+    class Polars:
+        def __arrow_c_stream__(self, schema: Any = None) -> Any:
+            values = pa.array(["x", "y"], pa.string_view())
+            codes = pa.DictionaryArray.from_arrays(pa.array([1, 0, None], pa.uint32()), values)
+            return (
+                pa.table({"plain": pa.array(["a", "b", "c"], pa.string_view()), "coded": codes})
+                .to_reader()
+                .__arrow_c_stream__()
+            )
+
+    source = lethe.Dataset.from_arrow(Polars(), features=["plain", "coded"]).source
+    found = fitted(source.table.to_batches()[0], source.schema)  # type: ignore[attr-defined]
+    assert found.to_pydict() == {"plain": ["a", "b", "c"], "coded": ["y", "x", None]}
+    assert found.schema.types == [pa.large_string()] * 2
+
+
 def test_types_that_spark_does_not_know_are_widened_for_its_tasks() -> None:
     rows = pa.table(
         {

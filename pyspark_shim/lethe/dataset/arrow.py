@@ -28,7 +28,7 @@ def as_table(data: Any, what: str = "Dataset.from_arrow") -> pa.Table:
         raise DataError(f"{what} takes no Spark DataFrame; use Dataset.from_spark(df, …), or df.toArrow()")
     try:
         if hasattr(data, "__arrow_c_stream__"):
-            return pa.RecordBatchReader.from_stream(data).read_all()
+            return _castable(pa.RecordBatchReader.from_stream(data).read_all())
         if hasattr(data, "__arrow_c_array__"):
             return pa.Table.from_batches([pa.record_batch(data)])
     except (pa.ArrowException, TypeError, ValueError) as error:
@@ -37,3 +37,16 @@ def as_table(data: Any, what: str = "Dataset.from_arrow") -> pa.Table:
         f"{what} takes a table: of pyarrow, pandas, polars, or with __arrow_c_stream__; not "
         f"{type(data).__name__}"
     )
+
+
+def _castable(table: pa.Table) -> pa.Table:
+    """Polars' categories have values of a type from which Arrow's own library casts nothing."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and pa.types.is_string_view(field.type.value_type):
+            chunks = [
+                pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.large_string()))
+                for chunk in table.column(place).chunks
+            ]
+            kind = pa.dictionary(field.type.index_type, pa.large_string())
+            table = table.set_column(place, field.name, pa.chunked_array(chunks, kind))
+    return table

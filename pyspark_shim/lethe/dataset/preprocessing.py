@@ -134,15 +134,17 @@ class Preprocessing:
         if name not in one["normalize"]:
             return values
         # As the executors do it, to the bit: from float32, in float64.
-        exact: np.ndarray[Any, Any] = values.astype(np.float32).astype(np.float64)
-        return ((exact - np.asarray(self.means[name])) / np.asarray(self.deviations[name])).astype(np.float32)
+        exact = values.astype(np.float32).astype(np.float64)
+        scaled: np.ndarray[Any, Any] = (exact - np.array(self.means[name])) / np.array(self.deviations[name])
+        return scaled.astype(np.float32)
 
     def _codes(self, name: str, column: pa.ChunkedArray, unknown: int | None) -> np.ndarray[Any, Any]:
         if not is_string(column.type):
             raise DataError(f"the column {name!r} was strings in training and is {column.type} here; cast it")
-        found = pc.index_in(column.cast(pa.string()), value_set=pa.array(self.categories[name], pa.string()))
+        strings = column.cast(pa.string())
+        found = pc.index_in(strings, value_set=pa.array(self.categories[name], pa.string()))
         if found.null_count and unknown is None:
-            strange = column.filter(pc.is_null(found))[0].as_py()
+            strange = strings.filter(pc.is_null(found))[0].as_py()
             raise DataError(
                 f"the column {name!r} has the category {strange!r}, which training did not have; give such "
                 "rows a number: apply(rows, unknown=-1)"

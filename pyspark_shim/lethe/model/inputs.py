@@ -10,8 +10,8 @@ Inputs = int | tuple[int, ...] | dict[str, int | tuple[int, ...]]
 
 
 def inputs_of(sections: Sequence[dict[str, Any]]) -> Inputs:
-    """The generator's `inputs`, of the messages `Section` of a dataset's inputs: of one input of shape `[w]` the
-    number `w`, of one of another shape that shape, of several a dict."""
+    """The generator's `inputs`, of the messages `Section` of a dataset's inputs: of one input of shape `[w]`
+    the number `w`, of one of another shape that shape, of several a dict."""
     shapes = {section["name"]: _shape(section["shape"]) for section in sections}
     if len(shapes) == 1:
         return next(iter(shapes.values()))
