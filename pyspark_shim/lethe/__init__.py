@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lethe.application.registry import shutdown
-    from lethe.dataset.dataset import Dataset, Part
+    from lethe.dataset.dataset import Dataset
+    from lethe.dataset.inputs import Input
+    from lethe.dataset.part import Part
+    from lethe.dataset.preprocessing import Preprocessing
     from lethe.errors import (
         ConfigError,
         DataError,
@@ -60,6 +63,7 @@ _HOMES = {
     "GP": "lethe.optimizers.native",
     "Grid": "lethe.optimizers.native",
     "Hyperband": "lethe.stopping.halving",
+    "Input": "lethe.dataset.inputs",
     "InstallError": "lethe.errors",
     "LetheError": "lethe.errors",
     "Median": "lethe.stopping.curves",
@@ -68,8 +72,9 @@ _HOMES = {
     "Opened": "lethe.result.opened",
     "Optimizer": "lethe.optimizers.ask_tell",
     "PBT": "lethe.stopping.pbt",
-    "Part": "lethe.dataset.dataset",
+    "Part": "lethe.dataset.part",
     "Patience": "lethe.stopping.curves",
+    "Preprocessing": "lethe.dataset.preprocessing",
     "ProcessError": "lethe.errors",
     "Random": "lethe.optimizers.native",
     "Registered": "lethe.supervised",
@@ -113,6 +118,7 @@ __all__ = [
     "ExperimentError",
     "Grid",
     "Hyperband",
+    "Input",
     "InstallError",
     "LetheError",
     "Median",
@@ -121,6 +127,7 @@ __all__ = [
     "Optimizer",
     "Part",
     "Patience",
+    "Preprocessing",
     "ProcessError",
     "Random",
     "Registered",

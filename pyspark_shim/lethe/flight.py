@@ -12,6 +12,8 @@ import pyarrow.flight as fl
 
 #: One gRPC message, bytes; the Rust side refuses more.
 MESSAGE_BYTES = 64 << 20
+#: What is taken in one: a training batch comes whole, and an executor gives none over half a gigabyte.
+RECEIVED_BYTES = 576 << 20
 #: What one Flight message carries at most, bytes.
 BATCH_BYTES = 16 << 20
 #: Seconds that a call may take that answers once.
@@ -30,7 +32,7 @@ class Peer:
         self.address = address
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         options = [
-            ("grpc.max_receive_message_length", MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", RECEIVED_BYTES),
             ("grpc.max_send_message_length", MESSAGE_BYTES),
             # A proxy for the internet is no way to another executor.
             ("grpc.enable_http_proxy", 0),
@@ -77,6 +79,21 @@ class Peer:
     def get(self, ticket: dict[str, Any]) -> pa.Table:
         """All record batches of a ticket."""
         return self._client.do_get(fl.Ticket(json.dumps(ticket).encode()), self._options(None)).read_all()
+
+    def read(self, ticket: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+        """The record batches of a ticket, as they come."""
+        reader = self._client.do_get(fl.Ticket(json.dumps(ticket).encode()), self._options(None))
+        try:
+            for chunk in reader:
+                yield chunk.data
+        finally:
+            # Whoever stops early wants no more of it.
+            reader.cancel()
+
+    def schema(self, what: dict[str, Any], seconds: float = CALL_SECONDS) -> pa.Schema:
+        """The columns of what a descriptor's command names."""
+        descriptor = fl.FlightDescriptor.for_command(json.dumps(what).encode())
+        return self._client.get_schema(descriptor, self._options(seconds)).schema
 
     def close(self) -> None:
         self._client.close()

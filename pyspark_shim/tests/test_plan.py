@@ -83,7 +83,7 @@ def test_the_plan_has_retries_code_and_how_it_goes_on(tmp_path: Path) -> None:
     assert found["source"]["budget"] == {"trials": 3}
     assert found["code"]["model"].startswith("def generator(hparams")
     assert found["directory"] == str(tmp_path / "digits")
-    assert (found["slots"], found["protocol"]) == (2, 2)
+    assert (found["slots"], found["protocol"]) == (2, 3)
 
 
 def test_an_experiment_that_never_began_leaves_its_name_free(tmp_path: Path) -> None:

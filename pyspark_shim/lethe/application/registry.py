@@ -43,6 +43,13 @@ def application(session: Session | None, settings: Settings | None = None) -> Ap
         return found
 
 
+def running() -> list[Application]:
+    """Those that have been started and live."""
+    with _LOCK:
+        found = list(_APPLICATIONS.values())
+    return [one for one in found if one.alive()]
+
+
 def shutdown() -> None:
     """Ends all of this process's Lethe applications: drivers, executors, slots. Datasets are put again when
     they are next used. It also runs when the process ends."""

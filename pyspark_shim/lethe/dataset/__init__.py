@@ -1,1 +1,1 @@
-"""Datasets: named columns of a Spark DataFrame or an Arrow table, their split, and their rows."""
+"""Datasets: where rows come from, what is made of them, and how they are read back."""

@@ -1,52 +1,74 @@
-"""`lethe.Dataset`: columns, label and split; and the rows of its parts."""
+"""`lethe.Dataset`: rows, which columns are features and label, and how rows are split and ordered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lethe import flight
 from lethe.application.application import Application, Stored
-from lethe.application.registry import application
-from lethe.dataset.columns import label_kind
-from lethe.dataset.put import stored
-from lethe.dataset.source import ArrowSource, Source, SparkSource
+from lethe.application.registry import application, running
+from lethe.dataset.arrow import as_table
+from lethe.dataset.clean import clean_of
+from lethe.dataset.files import FilesOrigin, files_source
+from lethe.dataset.inputs import Features, Inputs, columns_of, inputs_of, unnamed
+from lethe.dataset.part import Part
+from lethe.dataset.placed import Placed
+from lethe.dataset.preprocessing import Preprocessing
+from lethe.dataset.recipe import Compiled, Recipe, compiled
+from lethe.dataset.schema import Unknown
+from lethe.dataset.source import Origin, Source, Table
+from lethe.dataset.transforms import Transforms
 from lethe.errors import DataError
-from lethe.flight import Peer
+from lethe.session.base import Session
 from lethe.session.find import active_session
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 
-@dataclass(frozen=True)
-class Split:
-    validation: float
-    seed: int
-
-
-class Dataset:
+class Dataset(Transforms):
     """Features and a label, as columns of a table, and how rows are split.
 
-    It is put on the executors when it is first used, once per Spark session, and stays there for later
-    experiments; all splits share it.
+    It never changes: each method that transforms it gives another, and all share the rows. Those of Spark and
+    of Arrow tables are put on the executors when they are first used, once per Spark session, and only the
+    columns that are needed; files are read by the executors themselves.
     """
 
-    def __init__(self, source: Source, split: Split | None = None) -> None:
-        self._source, self._split = source, split
+    def __init__(self, origin: Origin, recipe: Recipe) -> None:
+        self._origin, self._recipe = origin, recipe
+        self._known()
 
     @classmethod
-    def from_spark(cls, df: DataFrame, features: str | Sequence[str], label: str | None = None) -> Dataset:
-        """Columns of a Spark DataFrame.
+    def from_spark(
+        cls,
+        df: DataFrame,
+        features: Features | None = None,
+        label: str | None = None,
+        *,
+        weight: str | None = None,
+        key: str | None = None,
+        fill: Any = None,
+        drop: bool | str | Sequence[str] | None = None,
+        dates: str | None = None,
+    ) -> Dataset:
+        """Columns of a Spark DataFrame, classic or Connect.
 
-        features: a column, or several in order, each of numbers or of arrays of numbers that are equally
-            long; together they are one row of the float32 tensor `[rows, inputs]` that modules get.
-        label: a column of numbers; whole numbers from 0 for classes.
+        features: a column, or several in order: together they are one row of the float32 tensor
+            `[rows, inputs]` that modules get; or several tensors by name,
+            `{"image": lethe.Input("pixels", shape=(1, 8, 8)), "facts": ["age", "city"]}`, for the arguments
+            of `forward` in order. Columns are numbers, booleans, strings (as categories), arrays of numbers,
+            nested ones too, or ML vectors. None: all columns but label, weight and key.
+        label: a column of numbers; for classes whole numbers from 0, booleans or strings.
+        weight: a column of numbers from 0: what each row's loss counts.
+        key: a column without repeated values: split and batches follow it, not Spark's partitioning.
+        fill: for nulls: a value for all features of its type, or values by column.
+        drop: leaves out rows with nulls: True for all columns used, or the columns.
+        dates: "number" takes dates as days, times as seconds since 1970.
 
         Raises DataError if a column does not exist or its type cannot be trained on.
         """
@@ -54,31 +76,73 @@ class Dataset:
             raise DataError(
                 f"Dataset.from_spark takes a Spark DataFrame, not {type(df).__name__}; see Dataset.from_arrow"
             )
-        return cls(SparkSource(df, features, label))
+        return cls(Table(df), _recipe(features, label, weight, key, fill, drop, dates))
 
     @classmethod
-    def from_arrow(cls, table: pa.Table, features: str | Sequence[str], label: str | None = None) -> Dataset:
-        """Columns of an Arrow table in this process; see `from_spark`."""
-        return cls(ArrowSource(table, features, label))
+    def from_arrow(
+        cls,
+        data: Any,
+        features: Features | None = None,
+        label: str | None = None,
+        *,
+        weight: str | None = None,
+        key: str | None = None,
+        fill: Any = None,
+        drop: bool | str | Sequence[str] | None = None,
+        dates: str | None = None,
+    ) -> Dataset:
+        """Columns of a table in this process: of pyarrow, pandas, polars, or whatever has Arrow's PyCapsule
+        interface; see `from_spark`."""
+        return cls(Table(as_table(data)), _recipe(features, label, weight, key, fill, drop, dates))
 
-    def split(self, validation: float, seed: int = 0) -> Dataset:
-        """A random split by row number and seed: `round(validation * rows)` rows validate, the others train.
+    @classmethod
+    def from_files(
+        cls,
+        urls: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        features: Features | None = None,
+        label: str | None = None,
+        *,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        spark: SparkSession | None = None,
+        weight: str | None = None,
+        key: str | None = None,
+        fill: Any = None,
+        drop: bool | str | Sequence[str] | None = None,
+        dates: str | None = None,
+    ) -> Dataset:
+        """Columns of Parquet, CSV, JSON or Arrow IPC files, which executors read themselves; see `from_spark`
+        for the others.
 
-        validation: a share between 0 and 1.
+        urls: files, folders or patterns: "s3://bucket/folder/*.parquet", "gs://…", "az://…", "https://…",
+            "hdfs://…", or paths that all executors see. Folders named `day=2026-01-01` give a column.
+        format: "parquet", "csv" (with a header), "json" (an object a line) or "arrow". None: by the names'
+            ending.
+        options: of the store, by the names of the crate object_store ("aws_endpoint", …), beside those in the
+            environment and, for s3:// and s3a://, the session's `spark.hadoop.fs.s3a.*`. Written nowhere.
+        spark: whose settings these are; None: the active session.
+
+        That there are files, and which columns they have, is looked at when the dataset is first used.
         """
-        if not 0 < validation < 1:
-            raise DataError(f"split: validation is a share between 0 and 1, not {validation!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise DataError(f"split: seed must be a whole number from 0, below 2**63, not {seed!r}")
-        return Dataset(self._source, Split(float(validation), seed))
+        files = files_source(urls, format, options, spark)
+        return cls(FilesOrigin(files), _recipe(features, label, weight, key, fill, drop, dates))
+
+    # What there is.
 
     @property
     def features(self) -> tuple[str, ...]:
-        return self._source.features
+        """The columns of all inputs. Where they are those of files or of a query that nobody has named, the
+        driver is asked."""
+        return tuple(columns_of((self._known() or self.on().compiled()).inputs))
+
+    @property
+    def columns(self) -> list[str]:
+        """The table's columns after all queries; the driver may be asked."""
+        return self._columns()
 
     @property
     def label(self) -> str | None:
-        return self._source.label
+        return self._recipe.label
 
     @property
     def train(self) -> Part:
@@ -88,116 +152,111 @@ class Dataset:
     @property
     def validation(self) -> Part:
         """The rows that validate."""
-        if self._split is None:
+        if not self.has_validation:
             raise DataError(
                 "the dataset has no validation set; split it: dataset.split(validation=0.2, seed=1)"
             )
         return Part(self, "validation")
 
+    @property
+    def test(self) -> Part:
+        """The rows that are kept for the end."""
+        if self._recipe.split is None or not self._recipe.split.tests:
+            raise DataError(
+                "the dataset has no test set; split it: dataset.split(validation=0.2, test=0.1, seed=1)"
+            )
+        return Part(self, "test")
+
+    def preprocessing(self) -> Preprocessing:
+        """What raw rows need before a model trained on this dataset gets them; see `Preprocessing`."""
+        return self.on().learned(None)
+
+    def unpersist(self) -> None:
+        """Gives back what executors hold of its rows, and of all datasets that were made from the same one.
+        They are put again when they are next used."""
+        for source in self._origin.sources:
+            for owner in running():
+                if owner.stored.pop(source.name, None) is None:
+                    continue
+                try:
+                    owner.peer.call("dataset.drop", {"dataset": source.name})
+                except flight.FAILED as error:
+                    raise DataError(f"the dataset could not be dropped: {flight.reason(error)}") from None
+            source.renew()
+
     def __repr__(self) -> str:
-        split = f", validation={self._split.validation}, seed={self._split.seed}" if self._split else ""
-        return f"Dataset(features={list(self.features)}, label={self.label!r}{split})"
+        recipe = self._recipe
+        inputs: Any = "all others" if recipe.inputs is None else columns_of(recipe.inputs)
+        if recipe.inputs is not None and not unnamed(recipe.inputs):
+            inputs = {name: list(one.columns) for name, one in recipe.inputs.items()}
+        split = "" if recipe.split is None else f", {recipe.split}"
+        queries = f", {len(recipe.queries)} queries" if recipe.queries else ""
+        return f"Dataset(features={inputs}, label={self.label!r}{split}{queries})"
 
     # What experiments need of it.
 
     @property
+    def inputs(self) -> Inputs | None:
+        """By name; None: the one of all columns that serve nothing else."""
+        return self._recipe.inputs
+
+    @property
     def source(self) -> Source:
-        return self._source
+        """What executors have, or are given, of its rows."""
+        return self._origin.source(self._recipe.needed(self._origin.kinds or ()))
+
+    def session(self) -> Session | None:
+        """The Spark session that must compute it; None if it can be read from anywhere."""
+        return self._origin.session()
 
     @property
     def has_validation(self) -> bool:
-        return self._split is not None
+        return self._recipe.split is not None and self._recipe.split.validates
 
-    def spec(self, loss: str | None) -> dict[str, Any]:
-        """The message `DataSpec`."""
-        spec: dict[str, Any] = {
-            "dataset": self._source.name,
-            "inputs": [{"name": "features", "columns": list(self.features), "dtype": "float32"}],
-        }
-        if self.label is not None:
-            spec["label"] = {"column": self.label, "kind": label_kind(self._source.label_type(), loss)}
-        if self._split is not None:
-            spec["split"] = {
-                "type": "random",
-                "validation": self._split.validation,
-                "test": 0.0,
-                "seed": self._split.seed,
-            }
-        return spec
+    def label_type(self) -> pa.DataType | None:
+        """Where it is known without asking the driver."""
+        known = self._known()
+        return None if self.label is None or known is None else known.columns.known(self.label)
 
     def stored(self, owner: Application) -> Stored:
-        """Puts it if need be, and checks that the split leaves rows on both sides."""
-        found = stored(owner, self._source)
-        if self._split is not None:
-            validation = int(self._split.validation * found.rows + 0.5)
-            if not 0 < validation < found.rows:
-                raise DataError(
-                    f"of {found.rows} rows, a validation share of {self._split.validation} leaves "
-                    f"{validation} to validate "
-                    f"and {found.rows - validation} to train; choose another share, or more rows"
-                )
-        return found
+        """Puts it if need be."""
+        return self.on(owner).stored()
 
-    def application(self) -> Application:
-        """Where its rows are read from: the application of its session, or of the active one."""
-        return application(self._source.session() or active_session())
-
-
-class Part:
-    """The rows of one side of a split, as trials see them, in order of their numbers."""
-
-    def __init__(self, dataset: Dataset, part: str) -> None:
-        self._dataset, self._part = dataset, part
-
-    def to_arrow(self) -> pa.Table:
-        """Columns `features` (fixed_size_list<float32>[inputs]) and, if there is one, `label` (int64 or
-        float32).
-
-        Raises DataError if the executors do not have it any more.
-        """
-        owner = self._dataset.application()
-        found = self._dataset.stored(owner)
-        ticket = {"type": "rows", "data": self._dataset.spec(None), "part": self._part}
-        failures = []
-        for peer in self._holders(owner, found):
-            try:
-                return peer.get(ticket)
-            except flight.FAILED as error:
-                failures.append(f"{peer.address}: {flight.reason(error)}")
-            finally:
-                peer.close()
-        raise DataError(
-            f"the rows could not be read from any executor; run lagom again ({'; '.join(failures)})"
+    def on(self, owner: Application | None = None) -> Placed:
+        """As this application has it: by default that of its session, or of the active one."""
+        return Placed(
+            self._origin, self._recipe, owner or application(self._origin.session() or active_session())
         )
 
-    def _holders(self, owner: Application, found: Stored) -> list[Peer]:
-        """Executors that hold a part of the dataset now: the one that took it may have been replaced."""
-        if owner.session is None:
-            return [owner.executor()]
+    def _columns(self) -> list[str]:
         try:
-            located = owner.peer.call("dataset.locate", {"dataset": found.name})
-        except flight.FAILED as error:
-            raise DataError(f"the dataset could not be located: {flight.reason(error)}") from None
-        places = (place["address"] for part in located["partitions"] for place in part["locations"])
-        return [Peer(address, owner.token) for address in dict.fromkeys(places)]
+            return compiled(self._recipe, self._origin.kinds, None).columns.names()
+        except Unknown:
+            return self.on().compiled().columns.names()
 
-    def to_numpy(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """Features, float32 `[rows, inputs]`, and labels `[rows]`, int64 or float32 (None without a
-        label)."""
-        table = self.to_arrow()
-        features = table.column("features").combine_chunks()
-        if isinstance(features, pa.ChunkedArray):
-            features = pa.concat_arrays(features.chunks)
-        values = features.flatten().to_numpy(zero_copy_only=False)
-        label = table.column("label").to_numpy() if "label" in table.column_names else None
-        return values.reshape(-1, features.type.list_size), label
+    def _known(self) -> Compiled | None:
+        """What can be said without asking the driver."""
+        try:
+            return compiled(self._recipe, self._origin.kinds, None)
+        except Unknown:
+            return None
 
-    def to_torch(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As `to_numpy`, as tensors of their own memory."""
-        import torch
+    def _with(self, **changes: Any) -> Dataset:
+        return Dataset(self._origin, replace(self._recipe, **changes))
 
-        features, label = self.to_numpy()
-        return torch.tensor(features), None if label is None else torch.tensor(label)
 
-    def __repr__(self) -> str:
-        return f"{self._dataset!r}.{self._part}"
+def _recipe(
+    features: Features | None,
+    label: str | None,
+    weight: str | None,
+    key: str | None,
+    fill: Any,
+    drop: bool | str | Sequence[str] | None,
+    dates: str | None,
+) -> Recipe:
+    inputs = None if features is None else inputs_of(features)
+    for name, column in (("label", label), ("weight", weight), ("key", key)):
+        if column is not None and not isinstance(column, str):
+            raise DataError(f"{name} must be the name of a column, not {column!r}")
+    clean = clean_of(inputs, label, weight, key, fill, drop, dates)
+    return Recipe(inputs, clean, label, weight, key)

@@ -10,7 +10,9 @@ from lethe.application.application import Application
 from lethe.application.registry import application
 from lethe.dataset.columns import check_label
 from lethe.dataset.dataset import Dataset
-from lethe.errors import ConfigError, DataError
+from lethe.dataset.placed import Placed
+from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
+from lethe.errors import ConfigError, DataError, LetheError
 from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
 from lethe.experiment.plan import Folder, plan, tidy
@@ -81,7 +83,7 @@ def lagom(
     if dataset is not None and not isinstance(dataset, Dataset):
         raise ConfigError(
             f"dataset must be a lethe.Dataset, not {type(dataset).__name__}; "
-            "use Dataset.from_spark(df, …) or Dataset.from_arrow(table, …)"
+            "use Dataset.from_spark(df, …), from_files(urls, …) or from_arrow(table, …)"
         )
     if not isinstance(experiment, Search):
         raise ConfigError(f"experiment must be lethe.Search(…), not {type(experiment).__name__}")
@@ -105,11 +107,14 @@ def lagom(
 def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search) -> None:
     if dataset is None:
         raise ConfigError(
-            "Supervised needs a dataset; use Dataset.from_spark(df, …) or Dataset.from_arrow(table, …)"
+            "Supervised needs a dataset; use Dataset.from_spark(df, …), from_files(urls, …) or "
+            "from_arrow(table, …)"
         )
-    label, kind = dataset.label, dataset.source.label_type()
-    if label is not None and kind is not None:
-        check_label(label, kind, train.loss)
+    label, kind = dataset.label, dataset.label_type()
+    if label is not None:
+        # Of files, and after a query, the executors will tell.
+        if kind is not None:
+            check_label(label, kind, train.loss)
     elif train.loss is not None:
         raise DataError(
             f"the loss {train.loss} needs a label; name its column: Dataset.from_spark(df, features=…, "
@@ -119,7 +124,7 @@ def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search
 
 
 def _session(spark: SparkSession | Literal[False] | None, dataset: Dataset | None) -> Session | None:
-    own = None if dataset is None else dataset.source.session()
+    own = None if dataset is None else dataset.session()
     if spark is False:
         if own is not None:
             raise ConfigError(
@@ -148,18 +153,22 @@ def _run(
 ) -> Result:
     preparer: Preparer | None = None
     runner: Runner | None = None
+    loss = train.loss if isinstance(train, Supervised) else None
+    placed = None if dataset is None else dataset.on(owner)
     try:
-        if isinstance(train, Supervised) and dataset is not None:
+        if isinstance(train, Supervised) and placed is not None:
             from lethe.experiment.prepare import Preparer
+            from lethe.model.inputs import inputs_of
 
-            inputs = dataset.stored(owner).width
+            inputs = inputs_of(placed.describe(loss)["inputs"])
             # Where a run before this one has trained, its first module here may fail like any other.
             tried = folder.resumed and not folder.made and not folder.accept_changes
             preparer = Preparer(owner.peer, folder.name, train.model, train.loss, inputs, resumed=tried)
-        elif dataset is not None:
-            dataset.stored(owner)
+        elif placed is not None:
+            placed.stored()
         number = count(owner.session, slots, search.trials, owner.settings.threads)
-        message = plan(train, dataset, search, folder, number)
+        data = None if placed is None else placed.spec(loss)
+        message = plan(train, data, search, folder, number)
         adviser = Adviser.of(owner.peer, folder.name, search)
         held = slots_of(owner, folder.name, number)
         progress = ProgressLine(folder.name, search.trials, search.metrics[0], quiet)
@@ -167,14 +176,35 @@ def _run(
         found = runner.run()
     finally:
         tidy(folder, began=runner is not None and runner.began)
-    result = _result(owner, search, folder, found, preparer)
+    preprocessing = None if preparer is None or placed is None else _preprocessing(placed, loss, folder)
+    result = _result(owner, search, folder, found, preparer, preprocessing)
     if not quiet:
         print(result.summary())
     return result
 
 
+def _preprocessing(placed: Placed, loss: str | None, folder: Folder) -> Preprocessing | None:
+    """What the best model needs of raw rows, saved beside it; None if it takes them as they are."""
+    try:
+        if not placed.prepares():
+            return None
+        found = placed.learned(loss)
+        folder.path.mkdir(exist_ok=True)
+        found.save(folder.path / PREPROCESSING)
+    except (LetheError, OSError) as error:
+        # As with the best model: training is not lost for it.
+        warnings.warn(f"lethe: the preprocessing was not saved: {error}", stacklevel=5)
+        return None
+    return found
+
+
 def _result(
-    owner: Application, search: Search, folder: Folder, message: dict[str, Any], preparer: Preparer | None
+    owner: Application,
+    search: Search,
+    folder: Folder,
+    message: dict[str, Any],
+    preparer: Preparer | None,
+    preprocessing: Preprocessing | None,
 ) -> Result:
     model, path = None, None
     best = next((trial for trial in message["trials"] if trial["trial"] == message["best"]), None)
@@ -197,4 +227,5 @@ def _result(
         tables=Tables(folder.path, owner),
         model=model,
         best_model_path=path,
+        preprocessing=preprocessing,
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lethe.dataset.dataset import Dataset
 from lethe.errors import ConfigError
 from lethe.experiment.code import code
 from lethe.search import Search
@@ -151,10 +150,9 @@ def _remove_empty(path: Path) -> None:
 
 
 def plan(
-    train: Supervised | Registered, dataset: Dataset | None, search: Search, folder: Folder, slots: int
+    train: Supervised | Registered, data: dict[str, Any] | None, search: Search, folder: Folder, slots: int
 ) -> dict[str, Any]:
-    """The message `Plan`."""
-    loss = train.loss if isinstance(train, Supervised) else None
+    """The message `Plan`. data: the message `DataSpec`."""
     return {
         "protocol": PROTOCOL,
         "version": installed("lethe"),
@@ -163,7 +161,7 @@ def plan(
         "source": search.source(slots),
         "objective": search.objective(),
         "function": train.message(),
-        "data": None if dataset is None else dataset.spec(loss),
+        "data": data,
         "slots": slots,
         "code": code(train, search),
         "retries": {"infrastructure": search.retries, "exceptions": search.retry_exceptions},

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
 from lethe.errors import ConfigError
 from lethe.experiment.plan import DIRECTORY
 from lethe.result.sql import Tables
@@ -47,6 +48,12 @@ class Opened:
     def events(self) -> pd.DataFrame:
         """One row a decision, in their order, with why it was made."""
         return self.sql("select * from events order by sequence")
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What raw rows need before the best model gets them; None if nothing."""
+        path = Path(self.directory) / PREPROCESSING
+        return Preprocessing.load(path) if path.exists() else None
 
     def __repr__(self) -> str:
         return f"Opened({self.directory})"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from lethe.dataset.preprocessing import Preprocessing
+
 #: Trials in the table at the end.
 SHOWN = 5
 SHOWN_FRONT = 10
@@ -46,7 +48,8 @@ class Result:
     reason: why, if so.
     metric, direction: of the search, the first of several; objectives: all, the direction by the metric.
     best_model_path: the best trial's module with its trained weights, as TorchScript; None if no trial has
-    any. wall_s: seconds from the first assignment to the last result.
+    any. preprocessing: what raw rows need before that model gets them (also "preprocessing.json" beside it);
+    None if nothing. wall_s: seconds from the first assignment to the last result.
     """
 
     def __init__(
@@ -58,12 +61,13 @@ class Result:
         tables: Tables,
         model: Callable[[], nn.Module] | None,
         best_model_path: str | None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._message, self._model, self._tables = message, model, tables
         self.name = str(message["experiment"])
         self.objectives, self.directory = dict(objectives), directory
         self.metric, self.direction = next(iter(objectives.items()))
-        self.best_model_path = best_model_path
+        self.best_model_path, self.preprocessing = best_model_path, preprocessing
         end = message["end"] or {"type": "cancelled", "reason": "the experiment has not ended"}
         self.interrupted = end["type"] == "cancelled"
         self.reason: str | None = end.get("reason")

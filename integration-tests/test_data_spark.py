@@ -1,0 +1,95 @@
+"""Datasets of Spark: types that only it has, its credentials, and what becomes of what was put."""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from searches import search, training
+from tables import table, write_files
+
+import lethe
+
+pytestmark = pytest.mark.usefixtures("no_process_left")
+
+
+def test_spark_s_vectors_and_decimals_are_numbers(spark: Any) -> None:
+    from pyspark.ml.linalg import Vectors
+
+    rows = [
+        (Vectors.dense(1.0, 2.0), Decimal("1.50"), 0),
+        (Vectors.sparse(2, [1], [5.0]), Decimal("0.25"), 1),
+    ]
+    frame = spark.createDataFrame(rows, ["vector", "price", "y"]).coalesce(1)
+    features, label = lethe.Dataset.from_spark(frame, ["vector", "price"], "y").train.to_numpy()
+    assert features.tolist() == [[1.0, 2.0, 1.5], [0.0, 5.0, 0.25]]
+    assert label.tolist() == [0, 1]
+
+
+def test_nulls_are_an_error_that_names_column_and_count_or_are_filled_or_left_out(spark: Any) -> None:
+    frame = spark.createDataFrame(
+        [(1.0, 0, "x"), (None, 1, "y"), (3.0, 2, None), (None, 3, "x")], "a double, y int, city string"
+    ).coalesce(1)
+    with pytest.raises(lethe.DataError, match=r"^.*a.* 2 nulls"):
+        lethe.Dataset.from_spark(frame, ["a", "city"], "y").train.to_numpy()
+    filled = lethe.Dataset.from_spark(frame, ["a", "city"], "y", fill={"a": -1, "city": "?"})
+    assert filled.train.to_numpy()[0].tolist() == [[1.0, 1.0], [-1.0, 2.0], [3.0, 0.0], [-1.0, 1.0]]
+    left = lethe.Dataset.from_spark(frame, ["a"], "y", drop=True)
+    assert left.train.to_numpy()[1].tolist() == [0, 2]
+
+
+def test_a_store_is_read_with_spark_s_credentials(
+    spark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    folder = write_files(tmp_path / "files")
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint, secret = f"http://{host}:{port}", "not-to-be-written-anywhere"
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key=secret,
+        )
+        client.create_bucket(Bucket="data")
+        for path in sorted(folder.glob("hive/*/*.parquet")):
+            client.upload_file(str(path), "data", str(path.relative_to(folder)))
+        settings = {
+            "access.key": "key",
+            "secret.key": secret,
+            "endpoint": endpoint,
+            "path.style.access": "true",
+        }
+        settings["endpoint.region"] = "us-east-1"
+        for name, value in settings.items():
+            spark.conf.set(f"spark.hadoop.fs.s3a.{name}", value)
+        data = lethe.Dataset.from_files("s3a://data/hive/", ["a", "id"], "y", key="id").split(by="part")
+        here = lethe.Dataset.from_files(folder / "hive", ["a", "id"], "y", key="id").split(by="part")
+        assert np.array_equal(data.train.to_numpy()[0], here.train.to_numpy()[0])
+        result = lethe.lagom(
+            training(epochs=1), data.normalize("a"), search(2), directory=str(tmp_path), name="s3", quiet=True
+        )
+        assert len(result.trials) == 2
+        written = [path.read_bytes() for path in (tmp_path / "s3").rglob("*") if path.is_file()]
+        assert not any(secret.encode() in content for content in written)
+        assert secret not in repr(data)
+    finally:
+        server.stop()
+
+
+def test_a_dataset_that_was_dropped_is_put_again_when_it_is_used(spark: Any) -> None:
+    frame = spark.createDataFrame(table().to_pandas()).repartition(3)
+    data = lethe.Dataset.from_spark(frame, ["a"], "y", key="id")
+    before, name = data.train.to_numpy()[0], data.source.name
+    data.unpersist()
+    assert data.source.name != name
+    assert np.array_equal(data.train.to_numpy()[0], before)
