@@ -17,6 +17,7 @@
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
 //! | `files` | programs, weights, checkpoints |
+//! | `flights` | datasets as Flight names them |
 
 mod actor;
 mod calls;
@@ -27,6 +28,7 @@ mod engine;
 mod executors;
 mod feed;
 mod files;
+mod flights;
 mod ledger;
 pub(crate) mod open;
 mod pages;
@@ -42,6 +44,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::catalog::Catalog;
 use files::Programs;
 use registry::Registry;
+
+/// Executors that hold each partition that was put, unless the user wants it otherwise.
+const COPIES: u32 = 2;
 
 /// Serves one application. Cheap to clone.
 #[derive(Clone)]
@@ -60,8 +65,16 @@ impl DriverService {
     /// # Errors
     /// If its folders cannot be made.
     pub fn new(directory: impl Into<PathBuf>) -> lethe_flight::Result<Self> {
+        Self::with_copies(directory, COPIES)
+    }
+
+    /// `copies`: executors that hold each partition that was put, where there are so many.
+    ///
+    /// # Errors
+    /// As [`DriverService::new`].
+    pub fn with_copies(directory: impl Into<PathBuf>, copies: u32) -> lethe_flight::Result<Self> {
         let directory = directory.into();
-        let catalog = Arc::new(Mutex::new(Catalog::new()));
+        let catalog = Arc::new(Mutex::new(Catalog::new(copies)));
         Ok(Self(Arc::new(Inner {
             programs: Programs::new(directory.join("programs"))?,
             experiments: Registry::new(directory.join("experiments")),

@@ -77,11 +77,7 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
             FromSlot::Ended { trial, attempt, outcome, timing } => {
                 Command::Event(Event::Ended { slot, trial, attempt, outcome, timing })
             }
-            FromSlot::Lacks { dataset, partitions } => Command::Event(Event::SlotFailed {
-                slot,
-                error: format!("{partitions} partitions of dataset {dataset} are held by nobody any more"),
-                fatal: true,
-            }),
+            FromSlot::Lacks { dataset, partitions } => Command::Lacks { slot, dataset, partitions },
             FromSlot::Failed { error, fatal } => Command::Event(Event::SlotFailed { slot, error, fatal }),
         };
         handle.send(command).await?;

@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::ArrowNativeType;
 use lethe_flight::message::dataset::{DataSpec, Dtype, LabelKind, Section, View};
 use lethe_flight::{Error, Result, ipc};
 use memmap2::MmapMut;
 use rustix::fs::FallocateFlags;
+
+use crate::disk::{Disk, Space};
 
 use super::columns::{Columns, Feature, Label};
 use super::split::split;
@@ -19,15 +22,23 @@ const ALIGN: u64 = 64;
 const BLOCK: usize = 64;
 
 /// Builds the view of `files` (partitions in order, none empty), `rows` rows in all, at `path`. Blocks.
-pub fn build(files: Vec<PathBuf>, rows: u64, data: &DataSpec, path: PathBuf) -> Result<View> {
+pub fn build(files: Vec<PathBuf>, rows: u64, data: &DataSpec, path: PathBuf, disk: &Arc<Disk>) -> Result<View> {
     // A build whose slot has gone runs on while another begins: each has a file of its own.
     let unfinished = ipc::Unfinished::beside(&path);
-    let view = write(&files, rows, data, unfinished.path(), &path)?;
+    let (view, space) = write(&files, rows, data, unfinished.path(), &path, disk)?;
     unfinished.finish(&path)?;
+    disk.keep_view(path, space);
     Ok(view)
 }
 
-fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path: &Path) -> Result<View> {
+fn write(
+    files: &[PathBuf],
+    rows: u64,
+    data: &DataSpec,
+    unfinished: &Path,
+    path: &Path,
+    disk: &Arc<Disk>,
+) -> Result<(View, Space)> {
     let first = files.first().filter(|_| rows > 0).ok_or_else(|| {
         Error::Invalid(format!("the dataset {} has no rows: check the filters that made it", data.dataset))
     })?;
@@ -49,7 +60,7 @@ fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path:
             let width: usize = features.iter().map(Feature::width).sum();
             let out = match &mut out {
                 Some(out) => out,
-                None => out.insert(Out::create(unfinished, rows, width, data)?),
+                None => out.insert(Out::create(unfinished, rows, width, data, disk)?),
             };
             if width != out.width {
                 return Err(Error::Invalid(format!(
@@ -70,12 +81,13 @@ fn write(files: &[PathBuf], rows: u64, data: &DataSpec, unfinished: &Path, path:
 struct Out {
     map: MmapMut,
     view: View,
+    space: Space,
     width: usize,
     row: usize,
 }
 
 impl Out {
-    fn create(path: &Path, rows: u64, width: usize, data: &DataSpec) -> Result<Self> {
+    fn create(path: &Path, rows: u64, width: usize, data: &DataSpec, disk: &Arc<Disk>) -> Result<Self> {
         if width == 0 {
             return Err(Error::Invalid("the features have no numbers: name at least one column".into()));
         }
@@ -88,6 +100,7 @@ impl Out {
         let labels_offset = align(rows * width as u64 * 4);
         let split_offset = align(labels_offset + rows * label_bytes);
         let bytes = split_offset + rows * 4;
+        let space = disk.reserve(&format!("a view of {}", data.dataset), bytes)?;
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(|e| Error::file(path, e))?;
         // Takes the blocks now: a full disk is an error here, and would be a SIGBUS later.
@@ -131,7 +144,7 @@ impl Out {
             test: 0,
             order: data.order,
         };
-        Ok(Self { map, view, width, row: 0 })
+        Ok(Self { map, view, space, width, row: 0 })
     }
 
     fn append(&mut self, features: &[Feature], label: Option<&Label>, rows: usize) -> Result<()> {
@@ -171,7 +184,7 @@ impl Out {
         self.map[start..start + rows * size].copy_from_slice(bytes(values));
     }
 
-    fn finish(mut self, path: &Path, train: &[u32], validation: &[u32]) -> Result<View> {
+    fn finish(mut self, path: &Path, train: &[u32], validation: &[u32]) -> Result<(View, Space)> {
         if self.row as u64 != self.view.rows {
             return Err(Error::Invalid(format!(
                 "the dataset has {} rows where {} were announced",
@@ -185,7 +198,7 @@ impl Out {
         self.view.train = train.len() as u64;
         self.view.validation = validation.len() as u64;
         self.view.path = path.display().to_string();
-        Ok(self.view)
+        Ok((self.view, self.space))
     }
 }
 
@@ -229,7 +242,6 @@ mod tests {
     };
     use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
     use lethe_flight::message::dataset::{Input, Label, Order, Part, Split};
-    use std::sync::Arc;
 
     fn data(features: &[&str], label: Option<&str>, label_kind: LabelKind) -> DataSpec {
         DataSpec {
@@ -290,7 +302,8 @@ mod tests {
     fn built(data: &DataSpec) -> Result<(View, tempfile::TempDir)> {
         let folder = tempfile::tempdir().unwrap();
         let files = partitions(folder.path());
-        build(files, 150, data, folder.path().join("v.view")).map(|view| (view, folder))
+        let disk = Disk::new(folder.path(), None);
+        build(files, 150, data, folder.path().join("v.view"), &disk).map(|view| (view, folder))
     }
 
     #[test]
@@ -341,7 +354,8 @@ mod tests {
         let ragged = refused(&data(&["ragged"], None, class));
         assert!(ragged.contains("arrays of different lengths"), "{ragged}");
         let folder = tempfile::tempdir().unwrap();
-        let none = build(vec![], 0, &data(&["a"], None, class), folder.path().join("v")).unwrap_err();
+        let disk = Disk::new(folder.path(), None);
+        let none = build(vec![], 0, &data(&["a"], None, class), folder.path().join("v"), &disk).unwrap_err();
         assert!(none.to_string().contains("has no rows"), "{none}");
     }
 
@@ -350,7 +364,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = partitions(folder.path());
         let path = folder.path().join("v.view");
-        assert!(build(files, 150, &data(&["holes"], None, LabelKind::Value), path.clone()).is_err());
+        let disk = Disk::new(folder.path(), None);
+        assert!(build(files, 150, &data(&["holes"], None, LabelKind::Value), path.clone(), &disk).is_err());
+        assert_eq!(disk.used(), 0);
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(left.len(), 2, "the two partitions and nothing else: {left:?}");
     }

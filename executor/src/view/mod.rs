@@ -9,7 +9,7 @@ mod rows;
 mod split;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lethe_flight::blob::hex;
@@ -20,12 +20,18 @@ use tokio::sync::{Mutex, OnceCell};
 
 pub use rows::batches;
 
+use crate::disk::Disk;
 use crate::driver::Driver;
 use crate::store::{Store, fetch_missing};
 
 pub struct Views {
     directory: PathBuf,
-    built: Mutex<HashMap<String, Arc<OnceCell<View>>>>,
+    built: Mutex<HashMap<String, Built>>,
+}
+
+struct Built {
+    dataset: String,
+    view: Arc<OnceCell<View>>,
 }
 
 impl Views {
@@ -42,17 +48,40 @@ impl Views {
     /// number, arrays of different lengths. The error names the column.
     pub async fn get(&self, store: &Store, driver: &Driver, data: &DataSpec) -> Result<View> {
         let key = hex(&Sha256::digest(wire::render(data)?));
-        let cell = self.built.lock().await.entry(key.clone()).or_default().clone();
+        let disk = store.disk();
+        let cell = {
+            let mut all = self.built.lock().await;
+            let fresh = || Built { dataset: data.dataset.clone(), view: Arc::default() };
+            let built = all.entry(key.clone()).or_insert_with(fresh);
+            if built.view.get().is_some_and(|view| !disk.has_view(Path::new(&view.path))) {
+                // It made room for others.
+                *built = fresh();
+            }
+            built.view.clone()
+        };
         let view = cell.get_or_try_init(|| async {
             let located = driver.locate(&data.dataset).await?;
             let partitions = fetch_missing(store, driver, &located).await?;
             let files = partitions.into_iter().filter(|held| held.rows > 0).map(|held| held.path).collect();
             let (data, path) = (data.clone(), self.directory.join(format!("{key}.view")));
+            let disk = disk.clone();
             let built =
-                tokio::task::spawn_blocking(move || build::build(files, located.rows, &data, path)).await;
+                tokio::task::spawn_blocking(move || build::build(files, located.rows, &data, path, &disk))
+                    .await;
             built
                 .map_err(|e| Error::Invalid(format!("building the view of {} ended: {e}", located.dataset)))?
         });
         view.await.cloned()
+    }
+
+    /// Forgets the views of a dataset and removes their files; whoever maps one keeps it.
+    pub async fn drop_dataset(&self, disk: &Disk, dataset: &str) {
+        let dropped: Vec<Built> = {
+            let mut all = self.built.lock().await;
+            all.extract_if(|_, built| built.dataset == dataset).map(|(_, built)| built).collect()
+        };
+        for view in dropped.iter().filter_map(|built| built.view.get()) {
+            disk.remove_view(Path::new(&view.path));
+        }
     }
 }
