@@ -101,9 +101,12 @@ impl Disk {
 
     /// What more there is room for.
     fn room(&self, used: u64) -> Room {
-        let free = rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let free = rustix::fs::statvfs(&self.folder)
+            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         match self.limit {
-            Some(limit) if limit.saturating_sub(used) <= free => Room::OfLimit { left: limit.saturating_sub(used), limit },
+            Some(limit) if limit.saturating_sub(used) <= free => {
+                Room::OfLimit { left: limit.saturating_sub(used), limit }
+            }
             _ => Room::OfDisk { left: free },
         }
     }
@@ -150,7 +153,9 @@ impl Space {
         let mut state = self.disk.lock();
         loop {
             let (left, why) = match self.disk.room(state.used) {
-                Room::OfLimit { left, limit } => (left, format!("{left} bytes are left of disk_limit, {limit}")),
+                Room::OfLimit { left, limit } => {
+                    (left, format!("{left} bytes are left of disk_limit, {limit}"))
+                }
                 Room::OfDisk { left } => (left, format!("{left} bytes are free")),
             };
             if more <= left {
@@ -159,7 +164,11 @@ impl Space {
                 return Ok(());
             }
             if !state.evict() {
-                return Err(full(&self.what, &format!("{more} more bytes do not fit: {why}"), &self.disk.folder));
+                return Err(full(
+                    &self.what,
+                    &format!("{more} more bytes do not fit: {why}"),
+                    &self.disk.folder,
+                ));
             }
         }
     }
@@ -232,7 +241,9 @@ pub fn explain(error: Error, what: &str, folder: &Path) -> Error {
         _ => return error,
     };
     match source.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full(what, &source.to_string(), folder),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            full(what, &source.to_string(), folder)
+        }
         _ => error,
     }
 }

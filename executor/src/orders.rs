@@ -111,7 +111,9 @@ async fn copy(host: &Host, dataset: &str, partition: u32, mut locations: Vec<Loc
         match fetch(&host.store, &host.driver, dataset, partition, &locations).await {
             Ok(_) => return Ok(()),
             // No room, or the driver wants it no longer.
-            Err(error @ (Error::Exhausted(_) | Error::Remote(_))) if !error.is_disconnect() => return Err(error),
+            Err(error @ (Error::Exhausted(_) | Error::Remote(_))) if !error.is_disconnect() => {
+                return Err(error);
+            }
             Err(error) if attempt == TRIES => return Err(error),
             Err(error) => tracing::info!(dataset, partition, %error, "a copy is tried again"),
         }

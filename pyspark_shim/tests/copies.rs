@@ -36,8 +36,12 @@ fn me() -> Owner {
 }
 
 fn start(binary: &str, config: &impl serde::Serialize) -> Child {
-    let mut child =
-        Command::new(binary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Command::new(binary)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     writeln!(child.stdin.as_mut().unwrap(), "{}", serde_json::to_string(config).unwrap()).unwrap();
     child
 }

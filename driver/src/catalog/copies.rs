@@ -12,7 +12,8 @@ impl Catalog {
             match self.executors.next(executor)? {
                 Next::Drop(dataset) => return Some(ToExecutor::Drop { dataset }),
                 Next::Copy(dataset, partition) => {
-                    let known = self.datasets.get(&dataset).and_then(|known| known.partitions.get(&partition));
+                    let known =
+                        self.datasets.get(&dataset).and_then(|known| known.partitions.get(&partition));
                     // It may be held there meanwhile, because a view needed it, or by nobody any more.
                     let wanted = known.filter(|known| {
                         known.copying.as_deref() == Some(executor) && !known.locations.is_empty()
@@ -36,7 +37,9 @@ impl Catalog {
     }
 
     pub(super) fn plan_one(&mut self, name: &str, partition: u32) {
-        let Some(dataset) = self.datasets.get_mut(name).filter(|dataset| dataset.sealed.is_some()) else { return };
+        let Some(dataset) = self.datasets.get_mut(name).filter(|dataset| dataset.sealed.is_some()) else {
+            return;
+        };
         let Some(known) = dataset.partitions.get_mut(&partition) else { return };
         if known.locations.is_empty() || known.locations.len() >= self.copies {
             if let Some(executor) = known.copying.take() {

@@ -96,7 +96,8 @@ impl Catalog {
     /// # Errors
     /// If the dataset or the executor is unknown, the dataset was dropped, or the partition has other rows elsewhere.
     pub fn announce(&mut self, announce: AnnouncePartition) -> Result<()> {
-        let AnnouncePartition { dataset: name, partition, rows, bytes, hash, schema, executor, address } = announce;
+        let AnnouncePartition { dataset: name, partition, rows, bytes, hash, schema, executor, address } =
+            announce;
         if !self.executors.contains(&executor) {
             return Err(Error::Precondition(format!(
                 "executor {executor} is not registered with this driver; it must register before it announces"
@@ -182,7 +183,7 @@ impl Catalog {
     ///
     /// # Errors
     /// If there never was one of this name.
-    pub fn drop(&mut self, name: &str) -> Result<()> {
+    pub fn drop_dataset(&mut self, name: &str) -> Result<()> {
         let Some(dataset) = self.datasets.remove(name) else {
             return if self.dropped.contains(name) { Ok(()) } else { Err(unknown(name)) };
         };
@@ -254,8 +255,10 @@ impl Catalog {
 
 impl Partition {
     pub(super) fn places(&self) -> Vec<Location> {
-        let place =
-            |(executor, address): (&String, &String)| Location { executor: executor.clone(), address: address.clone() };
+        let place = |(executor, address): (&String, &String)| Location {
+            executor: executor.clone(),
+            address: address.clone(),
+        };
         self.locations.iter().map(place).collect()
     }
 }
@@ -275,4 +278,3 @@ fn differs(partition: u32, name: &str, executor: &str, rows: u64, known: &Partit
 fn unknown(name: &str) -> Error {
     Error::Precondition(format!("dataset {name:?} is unknown to this driver; create it first"))
 }
-

@@ -109,7 +109,10 @@ fn a_partition_that_is_computed_again_must_have_the_same_contents() {
     catalog.leave("a");
     let other = AnnouncePartition { hash: "f".repeat(32), ..partition(0, 3, "b") };
     let error = catalog.announce(other.clone()).unwrap_err();
-    assert!(matches!(error, Error::Precondition(_)) && error.to_string().contains("not deterministic"), "{error}");
+    assert!(
+        matches!(error, Error::Precondition(_)) && error.to_string().contains("not deterministic"),
+        "{error}"
+    );
     assert!(holders(&catalog, 0).is_empty());
     catalog.announce(partition(0, 3, "b")).unwrap();
     assert_eq!(holders(&catalog, 0), ["b"]);
@@ -195,10 +198,11 @@ fn a_dropped_dataset_is_gone_everywhere_and_for_good() {
     catalog.announce(partition(0, 3, "a")).unwrap();
     catalog.seal(&seal(1)).unwrap();
     assert_eq!(catalog.names(), ["d"]);
-    catalog.drop("d").unwrap();
-    catalog.drop("d").unwrap();
+    catalog.drop_dataset("d").unwrap();
+    catalog.drop_dataset("d").unwrap();
     assert!(catalog.names().is_empty());
-    let dropped = |order: Option<ToExecutor>| matches!(order, Some(ToExecutor::Drop { dataset }) if dataset == "d");
+    let dropped =
+        |order: Option<ToExecutor>| matches!(order, Some(ToExecutor::Drop { dataset }) if dataset == "d");
     assert!(dropped(catalog.next_order("a")) && dropped(catalog.next_order("b")));
     assert!(catalog.next_order("b").is_none(), "no copy either");
     for error in [
@@ -209,5 +213,5 @@ fn a_dropped_dataset_is_gone_everywhere_and_for_good() {
         assert!(error.to_string().contains("unpersisted"), "{error}");
     }
     assert!(dropped(catalog.next_order("b")), "who still has some of it is told again");
-    assert!(catalog.drop("other").unwrap_err().to_string().contains("other"));
+    assert!(catalog.drop_dataset("other").unwrap_err().to_string().contains("other"));
 }

@@ -35,10 +35,20 @@ type Outgoing = mpsc::Sender<Result<FlightData, Status>>;
 
 pub enum Command {
     Join(Join),
-    Ready { slot: SlotKey, worker_pid: u32, device: String },
+    Ready {
+        slot: SlotKey,
+        worker_pid: u32,
+        device: String,
+    },
     /// The slot leaves: partitions of its data are held by nobody any more.
-    Lacks { slot: SlotKey, dataset: String, partitions: u32 },
-    ReplaceData { dataset: String },
+    Lacks {
+        slot: SlotKey,
+        dataset: String,
+        partitions: u32,
+    },
+    ReplaceData {
+        dataset: String,
+    },
     Event(Event),
     Result(oneshot::Sender<ExperimentResult>),
     Snapshot(oneshot::Sender<Result<Snapshot, Error>>),
@@ -144,7 +154,10 @@ impl Actor {
     /// No fault of the slot's, which has not begun anything: it has left, and the shim has its data put again.
     fn lacks(&mut self, slot: SlotKey, dataset: String, partitions: u32) {
         let Some(number) = self.ledger.number(slot) else { return };
-        self.handle(Event::SlotLeft { slot, reason: format!("{partitions} partitions of its data are lost") });
+        self.handle(Event::SlotLeft {
+            slot,
+            reason: format!("{partitions} partitions of its data are lost"),
+        });
         self.feed.add(WatchEvent::Lacks { dataset, slot: number });
     }
 

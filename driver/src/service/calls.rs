@@ -3,7 +3,9 @@
 use arrow::datatypes::Schema;
 use arrow_flight::{FlightData, FlightInfo, Result as ActionResult};
 use futures::{StreamExt, stream};
-use lethe_flight::message::dataset::{AnnouncePartition, CreateDataset, DropDataset, LocateDataset, SealDataset};
+use lethe_flight::message::dataset::{
+    AnnouncePartition, CreateDataset, DropDataset, LocateDataset, SealDataset,
+};
 use lethe_flight::message::experiment::{
     Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, ReplaceData, Suggested,
 };
@@ -84,7 +86,7 @@ impl Service for DriverService {
                 answer(&())
             }
             action::DROP => {
-                lock(&self.0.catalog).drop(&parse::<DropDataset>(body)?.dataset)?;
+                lock(&self.0.catalog).drop_dataset(&parse::<DropDataset>(body)?.dataset)?;
                 self.0.executors.notify();
                 answer(&())
             }

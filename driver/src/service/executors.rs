@@ -65,7 +65,8 @@ impl Executors {
             changed: self.changed.clone(),
         };
         self.notify();
-        let first = stream::once(async { ToExecutor::Registered { protocol: PROTOCOL, version: VERSION.into() } });
+        let first =
+            stream::once(async { ToExecutor::Registered { protocol: PROTOCOL, version: VERSION.into() } });
         // The presence is dropped with the stream, which tonic does when the connection has gone.
         let orders = stream::unfold((presence, changes), |(presence, mut changes)| async move {
             let order = presence.next(&mut changes).await?;

@@ -86,7 +86,9 @@ impl Registry {
         let handle = self.get(experiment)?;
         match lock(&handle.data).as_mut() {
             Some(data) => data.dataset = dataset.into(),
-            None => return Err(Error::Precondition(format!("experiment {experiment} has no data to replace"))),
+            None => {
+                return Err(Error::Precondition(format!("experiment {experiment} has no data to replace")));
+            }
         }
         handle.send(Command::ReplaceData { dataset: dataset.into() }).await
     }

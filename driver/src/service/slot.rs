@@ -40,7 +40,7 @@ pub async fn open(
     let handle = experiments.get(&experiment)?;
     let (outgoing, queue) = mpsc::channel(QUEUE);
     // Before the experiment knows the slot, so that nothing comes before it.
-    _ = outgoing.try_send(Ok(wire::frame(&ToSlot::Joined { data: handle.data.clone().map(Box::new) })?));
+    _ = outgoing.try_send(Ok(wire::frame(&ToSlot::Joined { data: handle.data().map(Box::new) })?));
     let weak = outgoing.downgrade();
     let (answer, key) = oneshot::channel();
     handle.send(Command::Join(Join { number: slot, executor, outgoing, answer })).await?;

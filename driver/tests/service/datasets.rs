@@ -7,7 +7,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use lethe_flight::client::{self, Client, exchange};
 use lethe_flight::message::dataset::{
-    AnnouncePartition, CreateDataset, DataSpec, DropDataset, Input, LocateDataset, Located, Order, SealDataset,
+    AnnouncePartition, CreateDataset, DataSpec, DropDataset, Input, LocateDataset, Located, Order,
+    SealDataset,
 };
 use lethe_flight::message::experiment::{ReplaceData, TrialState, WatchEvent};
 use lethe_flight::message::slot::{FromSlot, RegisterExecutor, ToExecutor, ToSlot};
@@ -32,7 +33,8 @@ impl Executor {
             address: format!("{name}:1"),
         };
         let mut client = driver.client().await;
-        let orders = client::call_stream::<_, ToExecutor>(&mut client, action::REGISTER, &register).await.unwrap();
+        let orders =
+            client::call_stream::<_, ToExecutor>(&mut client, action::REGISTER, &register).await.unwrap();
         let mut executor = Self { orders: orders.boxed(), _client: client };
         let hello = executor.next().await;
         assert!(matches!(hello, ToExecutor::Registered { protocol: PROTOCOL, .. }), "{hello:?}");
@@ -68,7 +70,9 @@ async fn announce(driver: &Driver, dataset: &str, partition: u32, executor: &str
 
 /// A dataset of two partitions, on executor `x`.
 async fn put(driver: &Driver, dataset: &str) {
-    call(driver, action::CREATE_DATASET, &CreateDataset { dataset: dataset.into(), files: None }).await.unwrap();
+    call(driver, action::CREATE_DATASET, &CreateDataset { dataset: dataset.into(), files: None })
+        .await
+        .unwrap();
     for partition in 0..2 {
         announce(driver, dataset, partition, "x").await.unwrap();
     }
@@ -101,7 +105,9 @@ async fn executors_are_told_what_to_copy_and_what_to_drop() {
     put(&driver, "d").await;
     let mut second = Executor::register(&driver, "y").await;
     for number in 0..2 {
-        let ToExecutor::Copy { dataset, partition, locations } = second.next().await else { panic!("no copy") };
+        let ToExecutor::Copy { dataset, partition, locations } = second.next().await else {
+            panic!("no copy")
+        };
         assert_eq!((dataset.as_str(), partition), ("d", number));
         assert_eq!(locations.iter().map(|place| place.address.as_str()).collect::<Vec<_>>(), ["x:1"]);
     }
@@ -120,8 +126,14 @@ async fn flight_lists_datasets_with_an_endpoint_for_each_partition() {
     let unsealed = CreateDataset { dataset: "unsealed".into(), files: None };
     call(&driver, action::CREATE_DATASET, &unsealed).await.unwrap();
     let mut client = driver.client().await;
-    let listed: Vec<_> =
-        client.list_flights(arrow_flight::Criteria::default()).await.unwrap().into_inner().try_collect().await.unwrap();
+    let listed: Vec<_> = client
+        .list_flights(arrow_flight::Criteria::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 1);
     let named = Flight::Dataset { dataset: "d".into() }.render().unwrap();
     let info = client.get_flight_info(named.clone()).await.unwrap().into_inner();
@@ -140,8 +152,13 @@ async fn flight_lists_datasets_with_an_endpoint_for_each_partition() {
 }
 
 fn data(dataset: &str) -> DataSpec {
-    let input =
-        Input { name: "n".into(), columns: vec!["n".into()], dtype: None, shape: None, normalize: Vec::new() };
+    let input = Input {
+        name: "n".into(),
+        columns: vec!["n".into()],
+        dtype: None,
+        shape: None,
+        normalize: Vec::new(),
+    };
     DataSpec {
         dataset: dataset.into(),
         queries: Vec::new(),
@@ -193,7 +210,9 @@ async fn data_that_were_put_anew_reach_slots_that_join_and_the_others_are_releas
     assert_eq!(busy.next().await, None);
     let mut client = driver.client().await;
     let (sender, mut receiver) = exchange::<_, ToSlot>(&mut client, &join(0)).await.unwrap();
-    let Some(Ok(ToSlot::Joined { data: Some(joined) })) = within(receiver.next()).await else { panic!("no data") };
+    let Some(Ok(ToSlot::Joined { data: Some(joined) })) = within(receiver.next()).await else {
+        panic!("no data")
+    };
     assert_eq!(joined.dataset, "e-1");
     sender.send(&FromSlot::Ready { worker_pid: 1, device: "cpu".into() }).await.unwrap();
     let mut again = Slot { client, sender, receiver };

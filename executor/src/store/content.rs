@@ -4,7 +4,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, GenericListArray, OffsetSizeTrait, RecordBatch,
 };
 use arrow::compute::{filter, is_not_null, take};
-use arrow::datatypes::{ByteArrayType, DataType, Field, SchemaRef};
+use arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, Field, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use lethe_flight::Result;
 use xxhash_rust::xxh3::Xxh3;
@@ -167,8 +167,8 @@ impl Column {
 mod tests {
     use super::*;
     use arrow::array::{
-        BooleanArray, DictionaryArray, FixedSizeListBuilder, Float32Builder, Int64Array, ListBuilder, StringArray,
-        StringBuilder, StructArray,
+        BooleanArray, DictionaryArray, FixedSizeListBuilder, Float32Builder, Int64Array, ListBuilder,
+        StringArray, StringBuilder, StructArray,
     };
     use arrow::datatypes::{Int8Type, Schema};
     use std::sync::Arc;
@@ -179,7 +179,8 @@ mod tests {
         let numbers: Int64Array = (0..ROWS as i64).map(|n| (n % 4 != 1).then_some(n * 7)).collect();
         let flags: BooleanArray = (0..ROWS).map(|n| (n % 5 != 2).then_some(n % 2 == 0)).collect();
         let words: StringArray = (0..ROWS).map(|n| (n % 3 != 0).then(|| "x".repeat(n))).collect();
-        let codes: DictionaryArray<Int8Type> = (0..ROWS).map(|n| (n % 4 != 0).then_some(["a", "b"][n % 2])).collect();
+        let codes: DictionaryArray<Int8Type> =
+            (0..ROWS).map(|n| (n % 4 != 0).then_some(["a", "b"][n % 2])).collect();
         let mut lists = ListBuilder::new(StringBuilder::new());
         let mut vectors = FixedSizeListBuilder::new(Float32Builder::new(), 2);
         for n in 0..ROWS {

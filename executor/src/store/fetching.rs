@@ -23,7 +23,8 @@ impl Fetching {
     /// Waits until nobody else fetches this partition.
     pub async fn turn(&self, dataset: &str, partition: u32) -> Turn<'_> {
         let key = (dataset.to_owned(), partition);
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
+        let turns =
+            self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone();
         // Made before the wait: whoever gives up waiting tidies up as well.
         let mut turn = Turn { all: self, key, guard: None };
         turn.guard = Some(turns.lock_owned().await);

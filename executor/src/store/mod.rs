@@ -130,7 +130,13 @@ impl Store {
         let Finished { bytes, hash, schema, space } =
             opened.map_err(|e| Error::Invalid(format!("reading {what} ended: {e}")))??;
         let path = path.join(format!("{partition}-{}-{hash}.arrow", received.rows));
-        self.keep(dataset, partition, arriving, Held { path, rows: received.rows, bytes, hash, schema }, space)
+        self.keep(
+            dataset,
+            partition,
+            arriving,
+            Held { path, rows: received.rows, bytes, hash, schema },
+            space,
+        )
     }
 
     /// The one place where a partition becomes held: under the lock, so that the first complete put wins.
@@ -165,8 +171,10 @@ impl Store {
     /// Forgets a dataset's partitions and removes their files. Blocks.
     pub fn drop_dataset(&self, dataset: &str) {
         let mut all = self.lock();
-        let keys: Vec<Key> =
-            all.range((dataset.to_owned(), 0)..=(dataset.to_owned(), u32::MAX)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Key> = all
+            .range((dataset.to_owned(), 0)..=(dataset.to_owned(), u32::MAX))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in keys {
             if let Some(entry) = all.remove(&key) {
                 _ = std::fs::remove_file(&entry.held.path);
@@ -180,8 +188,10 @@ impl Store {
     pub fn announcements(&self, executor: &str, address: &str) -> Vec<AnnouncePartition> {
         let all = self.lock();
         let all = all.iter();
-        all.map(|((dataset, partition), entry)| announcement(dataset, *partition, &entry.held, executor, address))
-            .collect()
+        all.map(|((dataset, partition), entry)| {
+            announcement(dataset, *partition, &entry.held, executor, address)
+        })
+        .collect()
     }
 }
 
@@ -194,7 +204,8 @@ struct Incoming {
 impl Incoming {
     fn add(&mut self, batch: &arrow::array::RecordBatch) -> Result<()> {
         // Of slices of a larger batch, what they take in the file.
-        let bytes: Result<usize, _> = batch.columns().iter().map(|c| c.to_data().get_slice_memory_size()).sum();
+        let bytes: Result<usize, _> =
+            batch.columns().iter().map(|c| c.to_data().get_slice_memory_size()).sum();
         self.space.grow(bytes? as u64)?;
         self.content.get_or_insert_with(|| Content::new(&batch.schema())).add(batch)
     }

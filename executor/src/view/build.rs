@@ -22,7 +22,13 @@ const ALIGN: u64 = 64;
 const BLOCK: usize = 64;
 
 /// Builds the view of `files` (partitions in order, none empty), `rows` rows in all, at `path`. Blocks.
-pub fn build(files: Vec<PathBuf>, rows: u64, data: &DataSpec, path: PathBuf, disk: &Arc<Disk>) -> Result<View> {
+pub fn build(
+    files: Vec<PathBuf>,
+    rows: u64,
+    data: &DataSpec,
+    path: PathBuf,
+    disk: &Arc<Disk>,
+) -> Result<View> {
     // A build whose slot has gone runs on while another begins: each has a file of its own.
     let unfinished = ipc::Unfinished::beside(&path);
     let (view, space) = write(&files, rows, data, unfinished.path(), &path, disk)?;

@@ -44,7 +44,8 @@ pub fn map_file(path: &Path) -> Result<MappedFile> {
     // written or cut short afterwards.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file(path, e))?;
     let bytes = Bytes::from_owner(map);
-    let footer_bytes = footer(&bytes).ok_or_else(|| damaged(path, "its footer is not that of an Arrow file"))?;
+    let footer_bytes =
+        footer(&bytes).ok_or_else(|| damaged(path, "its footer is not that of an Arrow file"))?;
     let footer = root_as_footer(&footer_bytes).map_err(|e| damaged(path, &e.to_string()))?;
     let schema = footer.schema().ok_or_else(|| damaged(path, "it has no schema"))?;
     let schema = SchemaRef::new(caught(path, || Ok(fb_to_schema(schema)))?);
@@ -73,7 +74,8 @@ impl MappedFile {
     }
 
     fn batch(&self, block: &Block) -> Result<RecordBatch> {
-        let message = message(&self.bytes, block).ok_or_else(|| damaged(&self.path, "a batch is cut short"))?;
+        let message =
+            message(&self.bytes, block).ok_or_else(|| damaged(&self.path, "a batch is cut short"))?;
         let read = || Ok(self.decoder.read_record_batch(block, &Buffer::from(message))?);
         let batch = caught(&self.path, read)?;
         batch.ok_or_else(|| damaged(&self.path, "a batch has no message"))
@@ -81,7 +83,11 @@ impl MappedFile {
 
     /// Bytes of the largest message.
     pub(super) fn largest(&self) -> usize {
-        self.blocks.iter().map(|block| size(block).map_or(0, |(header, body)| header + body)).max().unwrap_or(0)
+        self.blocks
+            .iter()
+            .map(|block| size(block).map_or(0, |(header, body)| header + body))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether its messages can be sent as they lie. Dictionaries would have to be sent, and known, before them.
@@ -170,7 +176,8 @@ fn touch(bytes: &[u8]) {
 
 /// Arrow checks what it reads, and at some damage panics.
 fn caught<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged(path, "Arrow cannot read it")))
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(damaged(path, "Arrow cannot read it")))
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

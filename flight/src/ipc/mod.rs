@@ -11,10 +11,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_flight::{FlightData, SchemaAsIpc};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
+use arrow_flight::{FlightData, SchemaAsIpc};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -284,14 +284,18 @@ mod tests {
         let path = folder.path().join("a.arrow");
         let words: arrow::array::DictionaryArray<arrow::datatypes::Int8Type> =
             ["a", "b", "a"].into_iter().collect();
-        let schema =
-            Arc::new(Schema::new(vec![Field::new("w", arrow::array::Array::data_type(&words).clone(), true)]));
+        let schema = Arc::new(Schema::new(vec![Field::new(
+            "w",
+            arrow::array::Array::data_type(&words).clone(),
+            true,
+        )]));
         let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(words)]).unwrap();
         write_file(&path, &schema, std::iter::once(batch), u64::MAX).unwrap();
         let sent: Vec<_> = decode(send(path.clone()).await.unwrap()).try_collect().await.unwrap();
         assert_eq!(sent.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
         let rows = i32::try_from(limits::MESSAGE_BYTES / 4).unwrap();
-        write_file(&path, &super::tests::schema(), std::iter::once(super::tests::batch(rows)), u64::MAX).unwrap();
+        write_file(&path, &super::tests::schema(), std::iter::once(super::tests::batch(rows)), u64::MAX)
+            .unwrap();
         let frames: Vec<_> = send(path).await.unwrap().try_collect().await.unwrap();
         assert!(frames.len() > 2);
         assert!(frames.iter().all(|frame| frame.data_body.len() < limits::MESSAGE_BYTES));
