@@ -36,7 +36,13 @@ def dataset(rows: int, seed: int = 1) -> lethe.Dataset:
 
 def trained(data: lethe.Dataset, settings: lethe.Settings | None = None) -> lethe.Result:
     return lethe.lagom(
-        training(epochs=1, batch_size=1024), data, search(2), slots=1, spark=False, quiet=True, settings=settings
+        training(epochs=1, batch_size=1024),
+        data,
+        search(2),
+        slots=1,
+        spark=False,
+        quiet=True,
+        settings=settings,
     )
 
 
@@ -72,7 +78,10 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "lethe-test", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "lethe-test", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")

@@ -1,7 +1,6 @@
 """Any Flight client reads a dataset straight from the executors, given the token."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +14,12 @@ from lethe.session.find import active_session
 
 
 @pytest.fixture(scope="module")
-def owner(spark: Any, digits: pa.Table) -> Iterator[Application]:
+def owner(spark: Any, digits: pa.Table) -> Application:
     frame = spark.createDataFrame(digits).repartition(3)
     dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit")
     owner = application(active_session())
     dataset.stored(owner)
-    yield owner
+    return owner
 
 
 def options(token: str) -> fl.FlightCallOptions:
@@ -39,7 +38,8 @@ def test_all_partitions_are_read_where_they_lie(owner: Application, digits: pa.T
     assert by_path.descriptor.path == [name.encode()]
     assert info.total_records == by_path.total_records == listed.total_records == digits.num_rows
     assert info.total_bytes > digits.nbytes / 2
-    assert info.schema.equals(schema) and schema.names == ["pixels", "digit"]
+    assert info.schema.equals(schema)
+    assert schema.names == ["pixels", "digit"]
     assert len(info.endpoints) == len(by_path.endpoints) == 3
     tables = []
     for endpoint in info.endpoints:

@@ -21,8 +21,8 @@ class Settings:
     memory_limit: bytes that Lethe's processes may take on one executor's host; None reads the cgroup's limit.
     disk_limit: bytes that partitions and views may take on the disk of one executor; None takes what its file
         system has. Where it is too small for the data, that is an error, and nothing is lost.
-    copies: executors that hold each partition that was put, where there are so many. With 1 the loss of an executor
-        has its partitions computed again.
+    copies: executors that hold each partition that was put, where there are so many. With 1 the loss of an
+        executor has its partitions computed again.
     threads: torch threads of each slot. With more than one, sums depend on their order and reruns may differ.
     start_timeout: seconds that a process may take to start.
     """

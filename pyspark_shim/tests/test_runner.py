@@ -293,7 +293,8 @@ def test_slots_that_lost_their_data_are_opened_again_once_those_are_put(run: Run
     assert run(preparer, data={"dataset": "d"}) == RESULT
     thread.join(WITHIN)
     assert rebuilt.started == 1
-    assert run.slots.without_data == [] and not rebuilt.cancelled
+    assert run.slots.without_data == []
+    assert not rebuilt.cancelled
 
 
 def test_data_that_could_only_be_put_anew_are_said_to_the_driver(run: Run) -> None:
@@ -315,7 +316,8 @@ def test_a_put_that_waits_for_a_core_ends_with_the_experiment(run: Run) -> None:
     run.rebuild = lambda: rebuilt
     run.answers["experiment.create"] = lambda _: [prepare(0), lacks(0), OVER]
     assert run(preparer, data={"dataset": "d"}) == RESULT
-    assert rebuilt.started == 1 and rebuilt.cancelled
+    assert rebuilt.started == 1
+    assert rebuilt.cancelled
 
 
 def test_data_that_are_lost_again_and_again_end_the_experiment(run: Run) -> None:

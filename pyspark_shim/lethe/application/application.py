@@ -58,7 +58,12 @@ class Application:
         try:
             listens = resolved(bind or host)
             self.driver = DriverProcess(
-                self.token, listens, settings.driver_port, self.folder, settings.copies, settings.start_timeout
+                self.token,
+                listens,
+                settings.driver_port,
+                self.folder,
+                settings.copies,
+                settings.start_timeout,
             )
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -27,9 +27,7 @@ class DriverProcess:
     Raises ProcessError if it does not start, InstallError if it is of another version.
     """
 
-    def __init__(
-        self, token: str, bind: str, port: int, folder: Path, copies: int, timeout: float
-    ) -> None:
+    def __init__(self, token: str, bind: str, port: int, folder: Path, copies: int, timeout: float) -> None:
         self.log = folder / "driver.log"
         self.log.touch(mode=0o600)
         config = {

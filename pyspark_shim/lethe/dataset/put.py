@@ -56,8 +56,8 @@ def stored(application: Application, source: Source, started: Started = lambda j
 
 
 def put_again(application: Application, source: Source, started: Started) -> str | None:
-    """Puts the partitions again that no executor holds any more, under the same name. Says why that cannot be: what
-    was computed again is not what it was.
+    """Puts the partitions again that no executor holds any more, under the same name. Says why that cannot
+    be: what was computed again is not what it was.
 
     Raises DataError or ExperimentError if it cannot be computed.
     """
@@ -117,8 +117,8 @@ def _run(
     *,
     last: bool = False,
 ) -> list[dict[str, Any]] | None:
-    """One job that puts all partitions, or those of `only`. None if its executor or Python worker died and another
-    may do better.
+    """One job that puts all partitions, or those of `only`. None if its executor or Python worker died and
+    another may do better.
 
     Raises what Spark said if it cannot compute the DataFrame.
     """
@@ -145,10 +145,10 @@ def _put_from_here(
     table, schema = source.table, source.schema
     partitions = max(1, min(LOCAL_PARTITIONS, table.num_rows))
     bounds = [table.num_rows * i // partitions for i in range(partitions + 1)]
-    parts = []
+    parts: list[dict[str, Any]] = []
     for number in range(partitions):
         if only is not None and number not in only:
-            parts.append({"partition": number, "error": None})
+            parts.append({"partition": number, "rows": 0, "address": None, "width": None, "error": None})
             continue
         piece = table.slice(bounds[number], bounds[number + 1] - bounds[number])
         batches: Iterator[pa.RecordBatch] = (fitted(batch, schema) for batch in piece.to_batches())
@@ -161,9 +161,7 @@ def _put_from_here(
             )
         except flight.FAILED as error:
             raise ExperimentError(f"partition {number} was not put: {flight.reason(error)}") from None
-        parts.append(
-            {"partition": number, "rows": rows, "address": address, "width": first, "error": None}
-        )
+        parts.append({"partition": number, "rows": rows, "address": address, "width": first, "error": None})
     return parts
 
 

@@ -13,8 +13,8 @@ from lethe.session.base import Job
 
 
 class Rebuild:
-    """Runs on a thread of its own: trials whose data are there go on, and their modules are asked for. Spark gives its
-    tasks the cores of slots that have left.
+    """Runs on a thread of its own: trials whose data are there go on, and their modules are asked for. Spark
+    gives its tasks the cores of slots that have left.
 
     anew: why all of it was put under another name, if it was.
     """

@@ -199,8 +199,8 @@ class Runner:
             return
         former, self._plan["data"]["dataset"] = self._plan["data"]["dataset"], dataset
         self._progress.notice(
-            "the dataset could not be put again as it was, so that all of it was put anew: from now on trials train "
-            f"on other rows than those before ({rebuild.anew.splitlines()[0]})"
+            "the dataset could not be put again as it was, so that all of it was put anew: from now on "
+            f"trials train on other rows than those before ({rebuild.anew.splitlines()[0]})"
         )
         peer = self._application.peer
         try:

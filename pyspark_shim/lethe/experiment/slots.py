@@ -165,9 +165,7 @@ class LocalSlots(Slots):
 
     def _open(self, numbers: set[int]) -> None:
         for slot in sorted(numbers):
-            thread = threading.Thread(
-                target=self._hold, args=(slot,), name=f"lethe-slot-{slot}", daemon=True
-            )
+            thread = threading.Thread(target=self._hold, args=(slot,), name=f"lethe-slot-{slot}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
