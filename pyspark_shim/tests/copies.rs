@@ -218,6 +218,8 @@ async fn an_executor_that_is_started_again_in_its_folder_says_what_lies_there() 
     assert_eq!(after.rows, before.rows);
     assert_eq!(again.rows(1).await.unwrap(), numbers(1).collect::<Vec<_>>());
     // What is computed again must be what it was.
+    drop(again.process);
+    cluster.held(0).await;
     let other = cluster.executor("z").await;
     let error = other.put(cluster.folder.path(), 0, 5..1005).await.unwrap_err().to_string();
     assert!(error.contains("not deterministic"), "{error}");

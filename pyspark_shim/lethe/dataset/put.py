@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -50,9 +51,16 @@ def stored(application: Application, source: Source, started: Started = lambda j
             )
         return _sealed(application, source, parts)
     except BaseException:
-        # A put that was broken off looks complete to its executor: the next one starts afresh.
-        source.renew()
+        _renew(application, source)
         raise
+
+
+def _renew(application: Application, source: Source) -> None:
+    """A put that was broken off looks complete to its executor: the next one starts afresh, and what lies there
+    of this one makes room."""
+    with contextlib.suppress(*flight.FAILED):
+        application.peer.call("dataset.drop", {"dataset": source.name})
+    source.renew()
 
 
 def put_again(application: Application, source: Source, started: Started) -> str | None:
@@ -93,7 +101,7 @@ def _put_from_spark(
 ) -> list[dict[str, Any]]:
     for attempt in range(RETRIES + 1):
         if attempt:
-            origin.renew()
+            _renew(application, origin)
         application.peer.call("dataset.create", {"dataset": origin.name})
         rows = _run(application, session, source, origin.name, None, started, last=attempt == RETRIES)
         if rows is None:
