@@ -71,7 +71,7 @@ async fn start(config: &DriverConfig) -> Result<Running> {
     };
     let listener = TcpListener::bind((config.bind.as_str(), config.port)).await.map_err(unusable)?;
     let port = listener.local_addr().map_err(unusable)?.port();
-    let service = DriverService::new(&config.directory, token.clone())?;
+    let service = DriverService::with_copies(&config.directory, token.clone(), config.copies)?;
     Ok(Running { service, listener, token, port, owner, terminate, interrupt })
 }
 

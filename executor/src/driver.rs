@@ -9,7 +9,9 @@ use lethe_flight::message::slot::{RegisterExecutor, ToExecutor};
 use lethe_flight::wire::action;
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
+use crate::orders::Orders;
 use crate::store::{Store, announcement};
 
 /// How long a driver that no longer answers is called again before it counts as gone.
@@ -58,11 +60,17 @@ impl Driver {
         self.client.clone()
     }
 
-    /// Registers, announces what is held, and cancels `gone` when the driver has vanished.
+    /// Registers, announces what is held, hands on what the driver wants, and cancels `gone` when the driver has
+    /// vanished.
     ///
     /// # Errors
     /// If the driver refuses, as one of another protocol does.
-    pub async fn register(&self, store: std::sync::Arc<Store>, gone: CancellationToken) -> Result<()> {
+    pub async fn register(
+        &self,
+        store: std::sync::Arc<Store>,
+        orders: Orders,
+        gone: CancellationToken,
+    ) -> Result<()> {
         let hello = tokio::time::timeout(ANSWER, self.hello()).await;
         let mut tie = hello.map_err(|_| {
             self.unreachable(&format!("it takes connections and has not answered for {} s", ANSWER.as_secs()))
@@ -71,7 +79,9 @@ impl Driver {
         let this = self.clone();
         tokio::spawn(async move {
             loop {
-                while let Some(Ok(_)) = tie.next().await {}
+                while let Some(Ok(order)) = tie.next().await {
+                    orders.take(order);
+                }
                 match this.again(&store).await {
                     Some(next) => tie = next,
                     None => break,
@@ -125,18 +135,29 @@ impl Driver {
         None
     }
 
-    /// Tells the driver all that is held here. Idempotent.
+    /// Tells the driver all that is held here. Idempotent. What it refuses, it has no use for.
     pub async fn announce(&self, store: &Store) -> Result<()> {
         for announcement in store.announcements(&self.executor, &self.address) {
-            self.say(&announcement).await?;
+            match self.say(&announcement).await {
+                Err(error) if is_refusal(&error) => tracing::warn!(%error, "a partition is not announced"),
+                said => said?,
+            }
         }
         Ok(())
     }
 
     /// Tells the driver of one partition that is held here.
+    ///
+    /// # Errors
+    /// If the driver refuses it, because its rows are not those that it knows, or its dataset was dropped: then it is
+    /// held no longer.
     pub async fn announce_one(&self, store: &Store, dataset: &str, partition: u32) -> Result<()> {
         let Some(held) = store.get(dataset, partition) else { return Ok(()) };
-        self.say(&announcement(dataset, partition, &held, &self.executor, &self.address)).await
+        let said = self.say(&announcement(dataset, partition, &held, &self.executor, &self.address)).await;
+        if said.as_ref().is_err_and(is_refusal) {
+            store.remove(dataset, partition);
+        }
+        said
     }
 
     async fn say(&self, announcement: &AnnouncePartition) -> Result<()> {
@@ -147,6 +168,10 @@ impl Driver {
         let request = LocateDataset { dataset: dataset.into() };
         client::call(&mut self.client(), action::LOCATE, &request).await
     }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Remote(status) if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument))
 }
 
 fn unreachable(executor: &str, driver: &str, reason: &str) -> Error {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_executor::driver::Driver;
+use lethe_executor::orders::Orders;
 use lethe_executor::store::Store;
 use lethe_flight::message::slot::ToExecutor;
 use lethe_flight::server::{Outgoing, Service, answers, serve};
@@ -52,7 +53,7 @@ async fn register(runtime: &Runtime, protocol: u32) -> Result<(tempfile::TempDir
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(folder.path().into()).unwrap());
     let gone = CancellationToken::new();
-    driver.register(store, gone.clone()).await?;
+    driver.register(store, Orders::default(), gone.clone()).await?;
     Ok((folder, gone))
 }
 

@@ -16,6 +16,12 @@ pub enum Error {
     /// A limit of [`crate::limits`], or of memory or disk.
     #[error("{0}")]
     Exhausted(String),
+    /// Partitions are held by nobody any more: they must be put again.
+    #[error(
+        "{partitions} partitions of dataset {dataset} are lost: no executor holds them any more; run lagom again, which puts \
+         them again"
+    )]
+    Lost { dataset: String, partitions: u32 },
     /// The other side could not be reached in time.
     #[error("{0}")]
     Unreachable(String),
@@ -58,7 +64,7 @@ impl From<Error> for Status {
         let text = error.to_string();
         match error {
             Error::Invalid(_) | Error::Json(_) => Self::invalid_argument(text),
-            Error::Precondition(_) => Self::failed_precondition(text),
+            Error::Precondition(_) | Error::Lost { .. } => Self::failed_precondition(text),
             Error::Exhausted(_) => Self::resource_exhausted(text),
             Error::Unreachable(_) => Self::unavailable(text),
             Error::Remote(status) => *status,

@@ -3,6 +3,7 @@
 //! - [`message`]: what is said, as serde types; `docs/protocol.md` shows a recorded example of each.
 //! - [`wire`]: how a message travels in Flight's actions, tickets, descriptors and exchange streams.
 //! - [`tensors`], [`blob`]: weights and programs as Arrow record batches.
+//! - [`ipc`]: Arrow files at rest and on their way; [`schema`]: a schema within a message.
 //! - [`auth`]: the application's token, which every call carries.
 //! - [`exchange`]: the two ends of a conversation.
 //! - [`process`], [`owner`]: what a process is told when it is started, and whose end ends it.
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod message;
 pub mod owner;
 pub mod process;
+pub mod schema;
 pub mod server;
 pub mod tensors;
 pub mod wire;

@@ -27,6 +27,13 @@ pub struct DriverConfig {
     pub directory: String,
     /// The log file.
     pub log: String,
+    /// Executors that hold each partition that was put, where there are so many.
+    #[serde(default = "copies")]
+    pub copies: u32,
+}
+
+fn copies() -> u32 {
+    2
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +70,9 @@ pub struct ExecutorConfig {
     pub libtorch: Option<String>,
     /// Bytes that this host's processes may take; None reads the cgroup's limit.
     pub memory_limit: Option<u64>,
+    /// Bytes of partitions and views on the disk; None is what the file system has.
+    #[serde(default)]
+    pub disk_limit: Option<u64>,
     /// Torch threads of each worker.
     pub threads: u32,
 }

@@ -5,10 +5,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
-    HandshakeResponse, PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket as FlightTicket,
+    HandshakeResponse, PollInfo, PutResult, Result as ActionResult, SchemaAsIpc, SchemaResult,
+    Ticket as FlightTicket,
 };
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -18,7 +21,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth::RequireToken;
-use crate::wire::{self, Put, Ticket};
+use crate::wire::{self, Flight, Put, Ticket};
 use crate::{Error, Result, Token, limits};
 
 /// A stream of answers or frames.
@@ -36,6 +39,25 @@ pub trait Service: Send + Sync + 'static {
     async fn put(&self, put: Put, frames: Outgoing<FlightData>) -> Result<()>;
 
     async fn exchange(&self, frames: Streaming<FlightData>) -> Result<Outgoing<FlightData>>;
+
+    /// ListFlights.
+    async fn list(&self) -> Result<Outgoing<FlightInfo>> {
+        Err(unimplemented("list_flights"))
+    }
+
+    /// GetFlightInfo. What was asked for becomes the answer's descriptor.
+    async fn info(&self, _flight: Flight) -> Result<FlightInfo> {
+        Err(unimplemented("get_flight_info"))
+    }
+
+    /// GetSchema.
+    async fn schema(&self, _flight: Flight) -> Result<Schema> {
+        Err(unimplemented("get_schema"))
+    }
+}
+
+fn unimplemented(call: &str) -> Error {
+    Status::unimplemented(call).into()
 }
 
 /// One answer to an action.
@@ -139,19 +161,24 @@ impl<S: Service> FlightService for Adapter<S> {
     }
 
     async fn list_flights(&self, _: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
-        Err(Status::unimplemented("list_flights"))
+        Ok(Response::new(self.0.list().await?))
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        Err(Status::unimplemented("get_flight_info"))
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+        let descriptor = request.into_inner();
+        let info = self.0.info(Flight::parse(&descriptor)?).await?;
+        Ok(Response::new(info.with_descriptor(descriptor)))
     }
 
     async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<PollInfo> {
         Err(Status::unimplemented("poll_flight_info"))
     }
 
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        Err(Status::unimplemented("get_schema"))
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
+        let schema = self.0.schema(Flight::parse(request.get_ref())?).await?;
+        let options = IpcWriteOptions::default();
+        let result = SchemaResult::try_from(SchemaAsIpc::new(&schema, &options)).map_err(Error::from)?;
+        Ok(Response::new(result))
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Answer<Self::ListActionsStream> {

@@ -19,6 +19,10 @@ class Settings:
     driver_port: 0 takes any free port.
     executor_ports: first and last port that executors may listen on; None takes any free port.
     memory_limit: bytes that Lethe's processes may take on one executor's host; None reads the cgroup's limit.
+    disk_limit: bytes that partitions and views may take on the disk of one executor; None takes what its file
+        system has. Where it is too small for the data, that is an error, and nothing is lost.
+    copies: executors that hold each partition that was put, where there are so many. With 1 the loss of an
+        executor has its partitions computed again.
     threads: torch threads of each slot. With more than one, sums depend on their order and reruns may differ.
     start_timeout: seconds that a process may take to start.
     """
@@ -28,6 +32,8 @@ class Settings:
     driver_port: int = 0
     executor_ports: tuple[int, int] | None = None
     memory_limit: int | None = None
+    disk_limit: int | None = None
+    copies: int = 2
     threads: int = 1
     start_timeout: float = 30.0
 
@@ -42,6 +48,10 @@ class Settings:
                 )
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ConfigError(f"memory_limit is in bytes and must be positive, not {self.memory_limit}")
+        if self.disk_limit is not None and self.disk_limit <= 0:
+            raise ConfigError(f"disk_limit is in bytes and must be positive, not {self.disk_limit}")
+        if not 1 <= self.copies <= 100:
+            raise ConfigError(f"copies must be between 1 and 100, not {self.copies}")
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, not {self.threads}")
         if self.start_timeout <= 0:

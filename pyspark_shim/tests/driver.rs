@@ -22,6 +22,7 @@ fn config(folder: &Path, pid: u32) -> DriverConfig {
         owner: Owner { pid, started: owner::start_time(pid).unwrap() },
         directory: folder.join("driver").display().to_string(),
         log: folder.join("log").display().to_string(),
+        copies: 2,
     }
 }
 

@@ -60,12 +60,24 @@ class Driver(fl.FlightServerBase):  # type: ignore[misc]
 class Held(Slots):
     def __init__(self) -> None:
         self.started = threading.Event()
+        self.without_data: list[int] = []
+        self.refilled: queue.Queue[list[Any]] = queue.Queue()
 
     def start(self) -> None:
         self.started.set()
 
     def check(self, notice: Callable[[str], None]) -> None:
         return
+
+    def left(self, slot: int) -> None:
+        self.without_data.append(slot)
+
+    def refill(self) -> None:
+        self.refilled.put(self.without_data)
+        self.without_data = []
+
+    def renew(self) -> None:
+        self.refilled.put(["all"])
 
     def finish(self, seconds: float) -> bool:
         return True
@@ -106,6 +118,7 @@ class Run:
         self.driver = Driver(lambda kind, message: self.answers.get(kind, lambda _: [])(message))
         self.answers: dict[str, Callable[[dict[str, Any]], list[dict[str, Any]]]] = {}
         self.slots, self.optimizer = Held(), Slow()
+        self.rebuild: Callable[[], Any] | None = None
         self.alive: Callable[[], bool] = lambda: True
         self.peer = Peer(f"127.0.0.1:{self.driver.port}", "token" * 8)
 
@@ -121,7 +134,7 @@ class Run:
         adviser = Adviser.of(self.peer, "digits", search)
         line = ProgressLine("digits", 3, "x", quiet=True)
         message = {"experiment": "digits", **plan}
-        runner = Runner(application, message, self.slots, preparer, adviser, line)  # type: ignore[arg-type]
+        runner = Runner(application, message, self.slots, preparer, adviser, line, self.rebuild)  # type: ignore[arg-type]
         return runner.run()
 
 
@@ -237,3 +250,82 @@ def test_a_living_driver_that_ends_the_watch_is_an_error_that_says_so(
     run.answers["experiment.create"] = lambda _: [{"type": "broken"}]
     with pytest.raises(lethe.ExperimentError, match="the driver ended the watch of digits: Stream removed"):
         run()
+
+
+class Rebuilt:
+    """Lost data that are put again when the test lets them."""
+
+    def __init__(self, name: str = "d", anew: str | None = None) -> None:
+        self.name, self.anew = name, anew
+        self.may, self.started, self.cancelled = threading.Event(), 0, False
+
+    def start(self) -> "Rebuilt":
+        self.started += 1
+        return self
+
+    def done(self) -> bool:
+        return self.may.is_set()
+
+    def result(self) -> str:
+        return self.name
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def lacks(slot: int, dataset: str = "d") -> dict[str, Any]:
+    return {"type": "lacks", "dataset": dataset, "slot": slot}
+
+
+def test_slots_that_lost_their_data_are_opened_again_once_those_are_put(run: Run) -> None:
+    """Modules are asked for meanwhile: the other slots go on."""
+    rebuilt, preparer = Rebuilt(), Preparer()
+    run.rebuild = lambda: rebuilt
+    preparer.then = rebuilt.may.set
+    run.answers["experiment.create"] = lambda _: [lacks(0), lacks(2), prepare(0)]
+
+    def over() -> None:
+        assert run.slots.refilled.get(timeout=WITHIN) == [0, 2]
+        run.driver.events.put(OVER)
+
+    thread = threading.Thread(target=over)
+    thread.start()
+    assert run(preparer, data={"dataset": "d"}) == RESULT
+    thread.join(WITHIN)
+    assert rebuilt.started == 1
+    assert run.slots.without_data == []
+    assert not rebuilt.cancelled
+
+
+def test_data_that_could_only_be_put_anew_are_said_to_the_driver(run: Run) -> None:
+    rebuilt = Rebuilt("e", anew="its source is not deterministic")
+    rebuilt.may.set()
+    run.rebuild = lambda: rebuilt
+    run.answers["experiment.create"] = lambda _: [lacks(0)]
+    # Said of the former data, after they were replaced: no further rebuild.
+    run.answers["dataset.drop"] = lambda _: [lacks(1), OVER]
+    assert run(data={"dataset": "d"}) == RESULT
+    assert run.driver.told("experiment.replace_data") == [{"experiment": "digits", "dataset": "e"}]
+    assert run.driver.told("dataset.drop") == [{"dataset": "d"}]
+    assert run.slots.refilled.get(timeout=WITHIN) == ["all"]
+    assert rebuilt.started == 1
+
+
+def test_a_put_that_waits_for_a_core_ends_with_the_experiment(run: Run) -> None:
+    rebuilt, preparer = Rebuilt(), Preparer()
+    run.rebuild = lambda: rebuilt
+    run.answers["experiment.create"] = lambda _: [prepare(0), lacks(0), OVER]
+    assert run(preparer, data={"dataset": "d"}) == RESULT
+    assert rebuilt.started == 1
+    assert rebuilt.cancelled
+
+
+def test_data_that_are_lost_again_and_again_end_the_experiment(run: Run) -> None:
+    rebuilt = Rebuilt()
+    rebuilt.may.set()
+    run.rebuild = lambda: rebuilt
+    run.answers["experiment.create"] = lambda _: [lacks(0)] * 30
+    run.answers["experiment.cancel"] = lambda _: [OVER]
+    with pytest.raises(lethe.ExperimentError, match="held by no executor"):
+        run(data={"dataset": "d"})
+    assert rebuilt.started < 30

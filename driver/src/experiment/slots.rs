@@ -21,6 +21,19 @@ impl Experiment {
         self.state.by_number.insert(number, key);
     }
 
+    /// Whether it waits for a trial.
+    pub fn is_free(&self, key: SlotKey) -> bool {
+        self.state.free.contains(&key)
+    }
+
+    /// Attempts from now on train on this dataset, which has the same columns. No part of what is replayed: whoever
+    /// goes on with the experiment names its data anew.
+    pub fn replace_data(&mut self, dataset: &str) {
+        if let Some(data) = &mut self.settings.data {
+            data.dataset = dataset.into();
+        }
+    }
+
     pub(super) fn slot_ready(&mut self, key: SlotKey) {
         // A slot whose worker was replaced may say it again.
         if let Some(slot) = self.state.slots.get_mut(&key)

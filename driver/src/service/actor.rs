@@ -35,7 +35,20 @@ type Outgoing = mpsc::Sender<Result<FlightData, Status>>;
 
 pub enum Command {
     Join(Join),
-    Ready { slot: SlotKey, worker_pid: u32, device: String },
+    Ready {
+        slot: SlotKey,
+        worker_pid: u32,
+        device: String,
+    },
+    /// The slot leaves: partitions of its data are held by nobody any more.
+    Lacks {
+        slot: SlotKey,
+        dataset: String,
+        partitions: u32,
+    },
+    ReplaceData {
+        dataset: String,
+    },
     Event(Event),
     Result(oneshot::Sender<ExperimentResult>),
     Snapshot(oneshot::Sender<Result<Snapshot, Error>>),
@@ -130,9 +143,33 @@ impl Actor {
                 self.ledger.ready(slot, worker_pid, device);
                 self.handle(Event::SlotReady { slot });
             }
+            Command::Lacks { slot, dataset, partitions } => self.lacks(slot, dataset, partitions),
+            Command::ReplaceData { dataset } => self.replace_data(&dataset),
             Command::Event(event) => self.handle(event),
             Command::Result(answer) => _ = answer.send(self.result()),
             Command::Snapshot(answer) => _ = answer.send(self.chronicle.snapshot(self.ledger.results())),
+        }
+    }
+
+    /// No fault of the slot's, which has not begun anything: it has left, and the shim has its data put again.
+    fn lacks(&mut self, slot: SlotKey, dataset: String, partitions: u32) {
+        let Some(number) = self.ledger.number(slot) else { return };
+        self.handle(Event::SlotLeft {
+            slot,
+            reason: format!("{partitions} partitions of its data are lost"),
+        });
+        self.feed.add(WatchEvent::Lacks { dataset, slot: number });
+    }
+
+    /// Slots hold views of the former data: they are released, and join again.
+    fn replace_data(&mut self, dataset: &str) {
+        self.chronicle.replace_data(dataset);
+        // Those that wait first: they would be given the trials of the others.
+        let mut slots: Vec<SlotKey> = self.slots.keys().copied().collect();
+        slots.sort_by_key(|slot| (!self.chronicle.experiment().is_free(*slot), *slot));
+        for slot in slots {
+            self.send(slot, &ToSlot::Release);
+            self.handle(Event::SlotLeft { slot, reason: "its data were put anew".into() });
         }
     }
 

@@ -1,16 +1,17 @@
 //! The calls of Flight, dispatched to the parts.
 
-use arrow_flight::{FlightData, Result as ActionResult};
+use arrow::datatypes::Schema;
+use arrow_flight::{FlightData, FlightInfo, Result as ActionResult};
 use futures::{StreamExt, stream};
 use lethe_flight::message::dataset::{
-    AnnouncePartition, CreateDataset, DescribeDataset, LocateDataset, SealDataset,
+    AnnouncePartition, CreateDataset, DescribeDataset, DropDataset, LocateDataset, SealDataset,
 };
 use lethe_flight::message::experiment::{
-    Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, Suggested,
+    Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, ReplaceData, Suggested,
 };
 use lethe_flight::message::slot::RegisterExecutor;
 use lethe_flight::server::{Outgoing, Service, answer, answers};
-use lethe_flight::wire::{Put, Ticket, action, parse};
+use lethe_flight::wire::{Flight, Put, Ticket, action, parse};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, blob, ipc};
 use tonic::{Status, Streaming};
 
@@ -62,21 +63,38 @@ impl Service for DriverService {
                 let experiment: ExperimentRef = parse(body)?;
                 Ok(answers(stream::iter(pages(experiments.get(&experiment.experiment)?.result().await?))))
             }
+            action::REPLACE_DATA => {
+                let replace: ReplaceData = parse(body)?;
+                // It is put: slots that join find it.
+                lock(&self.0.catalog).locate(&replace.dataset)?;
+                experiments.replace_data(&replace.experiment, &replace.dataset).await?;
+                answer(&())
+            }
             action::CREATE_DATASET => {
                 let create: CreateDataset = parse(body)?;
-                let listed = match &create.files {
-                    Some(files) => Some(lethe_data::listing::list(files).await?),
-                    None => None,
-                };
-                lock(&self.0.catalog).create(&create, listed)?;
+                match &create.files {
+                    None => lock(&self.0.catalog).create(&create)?,
+                    Some(files) => {
+                        let listed = lethe_data::listing::list(files).await?;
+                        lock(&self.0.catalog).add_files(&create.dataset, listed)?;
+                    }
+                }
                 answer(&())
             }
             action::ANNOUNCE => {
-                lock(&self.0.catalog).announce(parse::<AnnouncePartition>(body)?)?;
+                let announced = lock(&self.0.catalog).announce(parse::<AnnouncePartition>(body)?);
+                self.0.executors.notify();
+                announced?;
                 answer(&())
             }
             action::SEAL => {
                 lock(&self.0.catalog).seal(&parse::<SealDataset>(body)?)?;
+                self.0.executors.notify();
+                answer(&())
+            }
+            action::DROP => {
+                lock(&self.0.catalog).drop_dataset(&parse::<DropDataset>(body)?.dataset)?;
+                self.0.executors.notify();
                 answer(&())
             }
             action::DESCRIBE => {
@@ -135,6 +153,26 @@ impl Service for DriverService {
             Put::Partition { .. } => {
                 Err(Error::Invalid("the driver holds no rows; put partitions to an executor".into()))
             }
+        }
+    }
+
+    async fn list(&self) -> Result<Outgoing<FlightInfo>> {
+        Ok(stream::iter(self.flights()).map(|info| info.map_err(Status::from)).boxed())
+    }
+
+    async fn info(&self, flight: Flight) -> Result<FlightInfo> {
+        match flight {
+            Flight::Dataset { dataset } => self.flight(&dataset),
+            Flight::Query { .. } => Err(Error::Invalid(
+                "a query's rows are read from an executor; ask for its schema, or for the dataset".into(),
+            )),
+        }
+    }
+
+    async fn schema(&self, flight: Flight) -> Result<Schema> {
+        match flight {
+            Flight::Dataset { dataset } => self.dataset_schema(&dataset).await,
+            Flight::Query { dataset, queries } => self.query_schema(&dataset, &queries).await,
         }
     }
 

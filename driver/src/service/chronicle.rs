@@ -96,6 +96,11 @@ impl Chronicle {
         &self.experiment
     }
 
+    /// See [`Experiment::replace_data`].
+    pub fn replace_data(&mut self, dataset: &str) {
+        self.experiment.replace_data(dataset);
+    }
+
     /// Keeps what happens in words, for [`Chronicle::told`].
     pub fn tell(&mut self) {
         self.told = Some(Vec::new());

@@ -34,7 +34,6 @@ pub async fn describe(located: &Located, token: &Token, data: &DataSpec) -> Resu
 }
 
 /// The columns that a chain of queries answers.
-#[expect(dead_code)]
 pub async fn schema(located: &Located, token: &Token, queries: &[String]) -> Result<SchemaRef> {
     query::schema(&table(located, token).await?, queries).await
 }

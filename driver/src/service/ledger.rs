@@ -46,6 +46,11 @@ impl Ledger {
         }
     }
 
+    /// Of a slot that is there.
+    pub fn number(&self, slot: SlotKey) -> Option<u32> {
+        self.slots.get(&slot).map(|entry| entry.number)
+    }
+
     pub fn assigned(&mut self) {
         self.first_assignment.get_or_insert_with(Instant::now);
     }

@@ -18,6 +18,7 @@
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
 //! | `files` | programs, weights, checkpoints |
+//! | `flights` | datasets as Flight names them |
 
 mod actor;
 mod calls;
@@ -29,6 +30,7 @@ mod engine;
 mod executors;
 mod feed;
 mod files;
+mod flights;
 mod ledger;
 pub(crate) mod open;
 mod pages;
@@ -45,6 +47,9 @@ use crate::catalog::Catalog;
 use files::Programs;
 use lethe_flight::Token;
 use registry::Registry;
+
+/// Executors that hold each partition that was put, unless the user wants it otherwise.
+const COPIES: u32 = 2;
 
 /// Serves one application. Cheap to clone.
 #[derive(Clone)]
@@ -64,8 +69,20 @@ impl DriverService {
     /// # Errors
     /// If its folders cannot be made.
     pub fn new(directory: impl Into<PathBuf>, token: Token) -> lethe_flight::Result<Self> {
+        Self::with_copies(directory, token, COPIES)
+    }
+
+    /// `copies`: executors that hold each partition that was put, where there are so many.
+    ///
+    /// # Errors
+    /// As [`DriverService::new`].
+    pub fn with_copies(
+        directory: impl Into<PathBuf>,
+        token: Token,
+        copies: u32,
+    ) -> lethe_flight::Result<Self> {
         let directory = directory.into();
-        let catalog = Arc::new(Mutex::new(Catalog::new()));
+        let catalog = Arc::new(Mutex::new(Catalog::new(copies)));
         Ok(Self(Arc::new(Inner {
             programs: Programs::new(directory.join("programs"))?,
             experiments: Registry::new(directory.join("experiments")),

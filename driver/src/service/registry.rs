@@ -34,7 +34,8 @@ pub struct Registry {
 pub struct Handle {
     pub feed: Arc<Feed>,
     pub files: Arc<TrialFiles>,
-    pub data: Option<DataSpec>,
+    /// What slots prepare that join now.
+    data: Arc<Mutex<Option<DataSpec>>>,
     mailbox: mpsc::Sender<Command>,
 }
 
@@ -66,14 +67,30 @@ impl Registry {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
         {
             let mut experiments = lock(&self.experiments);
-            let handle =
-                Handle { feed: feed.clone(), files: files.clone(), data: plan.data.clone(), mailbox };
+            let data = Arc::new(Mutex::new(plan.data.clone()));
+            let handle = Handle { feed: feed.clone(), files: files.clone(), data, mailbox };
             experiments.insert(plan.experiment.clone(), handle);
         }
         tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");
         let actor = Actor::new(plan.experiment, chronicle, engine, feed, files);
         tokio::spawn(actor.run(commands, first));
         Ok(())
+    }
+
+    /// The experiment's data were put anew, under another name: slots that join from now on get those, and those that
+    /// are there are released.
+    ///
+    /// # Errors
+    /// If there is no such experiment, or it has no data.
+    pub async fn replace_data(&self, experiment: &str, dataset: &str) -> Result<()> {
+        let handle = self.get(experiment)?;
+        match lock(&handle.data).as_mut() {
+            Some(data) => data.dataset = dataset.into(),
+            None => {
+                return Err(Error::Precondition(format!("experiment {experiment} has no data to replace")));
+            }
+        }
+        handle.send(Command::ReplaceData { dataset: dataset.into() }).await
     }
 
     /// The lock on its folder keeps two of one name from beginning at once.
@@ -94,6 +111,10 @@ impl Registry {
 }
 
 impl Handle {
+    pub fn data(&self) -> Option<DataSpec> {
+        lock(&self.data).clone()
+    }
+
     pub async fn send(&self, command: Command) -> Result<()> {
         self.mailbox.send(command).await.map_err(|_| ended())
     }

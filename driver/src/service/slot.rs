@@ -40,7 +40,7 @@ pub async fn open(
     let handle = experiments.get(&experiment)?;
     let (outgoing, queue) = mpsc::channel(QUEUE);
     // Before the experiment knows the slot, so that nothing comes before it.
-    _ = outgoing.try_send(Ok(wire::frame(&ToSlot::Joined { data: handle.data.clone().map(Box::new) })?));
+    _ = outgoing.try_send(Ok(wire::frame(&ToSlot::Joined { data: handle.data().map(Box::new) })?));
     let weak = outgoing.downgrade();
     let (answer, key) = oneshot::channel();
     handle.send(Command::Join(Join { number: slot, executor, outgoing, answer })).await?;
@@ -77,11 +77,7 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
             FromSlot::Ended { trial, attempt, outcome, timing } => {
                 Command::Event(Event::Ended { slot, trial, attempt, outcome, timing })
             }
-            FromSlot::Lacks { dataset, partitions } => Command::Event(Event::SlotFailed {
-                slot,
-                error: format!("{partitions} partitions of dataset {dataset} are held by nobody any more"),
-                fatal: true,
-            }),
+            FromSlot::Lacks { dataset, partitions } => Command::Lacks { slot, dataset, partitions },
             FromSlot::Failed { error, fatal } => Command::Event(Event::SlotFailed { slot, error, fatal }),
         };
         handle.send(command).await?;

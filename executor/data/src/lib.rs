@@ -13,7 +13,6 @@ pub mod encode;
 pub mod layout;
 pub mod listing;
 pub mod query;
-pub mod schema;
 pub mod store;
 pub mod table;
 

@@ -12,11 +12,11 @@ use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use lethe_flight::message::dataset::{FileFormat, FileRef, Files, ListedFiles};
-use lethe_flight::{Error, Result};
+use lethe_flight::{Error, Result, schema};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use crate::{schema, store};
+use crate::store;
 
 /// Files of one dataset: their names travel in one message.
 const FILES: usize = 10_000;

@@ -17,8 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::disk::Disk;
 use crate::driver::Driver;
 use crate::memory;
+use crate::orders::Orders;
 use crate::program::Programs;
 use crate::service::Executor;
 use crate::slot::{Host, Options, Workers};
@@ -61,8 +63,8 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
     let driver =
         Driver::connect(config.driver.clone(), token.clone(), executor.clone(), address.clone()).await?;
     let directory = PathBuf::from(&config.directory);
-    let folders = directory.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&folders)).await;
+    let (folders, disk_limit) = (directory.clone(), config.disk_limit);
+    let opened = tokio::task::spawn_blocking(move || open(&folders, disk_limit)).await;
     let (store, views, programs) =
         opened.map_err(|e| Error::Invalid(format!("opening {} ended: {e}", config.directory)))??;
     let limit = memory::limit(config.memory_limit);
@@ -72,7 +74,8 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
     }
     let end = CancellationToken::new();
     let store = Arc::new(store);
-    driver.register(store.clone(), end.clone()).await?;
+    let orders = Orders::default();
+    driver.register(store.clone(), orders.clone(), end.clone()).await?;
     let options = Options {
         token: token.clone(),
         secret: config.token.clone(),
@@ -95,24 +98,29 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
         end,
         tasks: TaskTracker::new(),
     });
+    host.tasks.spawn(orders.carry_out(host.clone()));
     // Connections queue in the listener from here on; they are answered a moment later.
     info::write(Path::new(&config.info), executor, address, None)?;
     Ok(Running { host, listener, token, owner })
 }
 
 /// Blocks.
-fn open(directory: &Path) -> Result<(Store, Views, Programs)> {
-    // Weights of attempts that died with an earlier executor here are of no use; its logs are.
-    let (weights, logs) = (directory.join("weights"), directory.join("logs"));
-    if weights.exists() {
-        std::fs::remove_dir_all(&weights).map_err(|e| Error::file(&weights, e))?;
+fn open(directory: &Path, disk_limit: Option<u64>) -> Result<(Store, Views, Programs)> {
+    // Weights of attempts that died with an earlier executor here are of no use, nor are views whose place in memory
+    // is forgotten; partitions and logs are.
+    let (weights, views, logs) = (directory.join("weights"), directory.join("views"), directory.join("logs"));
+    for folder in [&weights, &views] {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(|e| Error::file(folder, e))?;
+        }
     }
-    for folder in [weights, logs] {
-        std::fs::create_dir_all(&folder).map_err(|e| Error::file(&folder, e))?;
+    for folder in [&weights, &views, &logs] {
+        std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
     }
+    let disk = Disk::new(directory, disk_limit);
     Ok((
-        Store::open(directory.join("partitions"))?,
-        Views::open(directory.join("views"))?,
+        Store::within(directory.join("partitions"), disk)?,
+        Views::open(views)?,
         Programs::open(directory.join("programs"))?,
     ))
 }

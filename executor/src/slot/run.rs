@@ -1,5 +1,6 @@
 //! One slot, from the moment that its task opens it until it is released or lost.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lethe_flight::client;
@@ -16,10 +17,14 @@ use super::Host;
 use super::attempt::Attempt;
 use super::puts::Arrived;
 use super::worker::Worker;
+use crate::disk::InUse;
 use crate::memory;
 
 /// Workers that may die one after another without ending an attempt, before the slot gives up.
 const DEATHS: u32 = 5;
+
+/// How often a view is built that is evicted at once, for the room of others.
+const VIEWS: u32 = 3;
 
 /// How long the driver has to take a slot's last word.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -54,28 +59,38 @@ pub async fn run(
         slot: open.slot,
         executor: host.driver.executor().into(),
     };
+    let number = open.slot;
     let (driver, mut from_driver) =
         client::exchange::<FromSlot, ToSlot>(&mut host.driver.client(), &join).await?;
     let slot = Slot { host, open, driver: driver.clone(), view: None, current: None, started: 0, deaths: 0 };
-    match slot.work(open_slots, &mut from_driver, events, &gone).await {
-        Ok(()) => Ok(()),
-        Err(Failure { error, fatal }) => {
-            let fatal = fatal && !error.is_disconnect();
-            _ = driver.send(&FromSlot::Failed { error: error.to_string(), fatal }).await;
-            drop(driver);
-            // Dropped now, the exchange would be reset with that message still in it.
-            let taken = async { while let Some(Ok(_)) = from_driver.next().await {} };
-            _ = tokio::time::timeout(LAST_WORD, taken).await;
-            Err(error)
+    let failure = match slot.work(open_slots, &mut from_driver, events, &gone).await {
+        Ok(()) => return Ok(()),
+        Err(failure) => failure,
+    };
+    let (last, result) = match failure.error {
+        // No fault of the slot's: its task ends as one that was released, and its core is free for the put.
+        Error::Lost { dataset, partitions } => {
+            tracing::warn!(slot = number, dataset, partitions, "partitions are lost, the slot leaves");
+            (FromSlot::Lacks { dataset, partitions }, Ok(()))
         }
-    }
+        error => {
+            let fatal = failure.fatal && !error.is_disconnect();
+            (FromSlot::Failed { error: error.to_string(), fatal }, Err(error))
+        }
+    };
+    _ = driver.send(&last).await;
+    drop(driver);
+    // Dropped now, the exchange would be reset with that message still in it.
+    let taken = async { while let Some(Ok(_)) = from_driver.next().await {} };
+    _ = tokio::time::timeout(LAST_WORD, taken).await;
+    result
 }
 
 struct Slot<'a> {
     host: &'a Host,
     open: OpenSlot,
     driver: Sender<FromSlot>,
-    view: Option<View>,
+    view: Option<(View, InUse)>,
     current: Option<Attempt>,
     /// Workers started so far: part of their keys.
     started: u32,
@@ -166,10 +181,25 @@ impl Slot<'_> {
         gone: &CancellationToken,
     ) -> Result<Worker, Failure> {
         if let Some(data) = data {
-            let view = or_gone(gone, self.host.views.get(&self.host.store, &self.host.driver, data)).await;
-            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?.view.clone());
+            let view = or_gone(gone, self.view(data)).await;
+            self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
         }
         Ok(or_gone(gone, self.start_worker()).await?)
+    }
+
+    /// A view that stays as long as this slot does.
+    async fn view(&self, data: &DataSpec) -> Result<(View, InUse)> {
+        let Host { views, store, driver, .. } = self.host;
+        for _ in 0..VIEWS {
+            let built = views.get(store, driver, data).await?;
+            if let Some(in_use) = store.disk().use_view(Path::new(&built.view.path)) {
+                return Ok((built.view.clone(), in_use));
+            }
+        }
+        Err(Error::Exhausted(format!(
+            "the view of {} was evicted {VIEWS} times before this slot could use it: raise disk_limit in lethe.Settings",
+            data.dataset
+        )))
     }
 
     fn check_memory(&self, open_slots: u32) -> Result<()> {
@@ -201,7 +231,7 @@ impl Slot<'_> {
 
     async fn assign(&mut self, worker: &Worker, spec: TrialSpec) -> Result<()> {
         let (trial, attempt) = (spec.trial, spec.attempt);
-        match Attempt::prepare(self.host, spec, self.view.clone()).await {
+        match Attempt::prepare(self.host, spec, self.view.as_ref().map(|(view, _)| view.clone())).await {
             Ok((current, run)) => {
                 self.current = Some(current);
                 // A worker that is gone is noticed by its receiver, and this attempt is lost with it.

@@ -17,6 +17,8 @@ use memmap2::MmapMut;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::disk::{Disk, Space};
+
 use super::learned::Learned;
 use super::normalize::normalize;
 use super::numbering::{by_key, joined};
@@ -43,7 +45,13 @@ pub struct Built {
 /// # Errors
 /// If there are no rows, or they cannot be trained on: nulls, types that are no numbers, arrays of different lengths.
 /// The error names the column; no file is left.
-pub async fn build(table: Table, data: DataSpec, path: PathBuf, memory: usize) -> Result<Built> {
+pub async fn build(
+    table: Table,
+    data: DataSpec,
+    path: PathBuf,
+    memory: usize,
+    disk: &Arc<Disk>,
+) -> Result<Built> {
     let columns = layout::columns(&data);
     let bounds = Bounds { memory, batch_rows: FIRST_ROWS };
     let first = Rows::plan(&table, &data.queries, &columns, bounds).await?.first().await?;
@@ -61,8 +69,13 @@ pub async fn build(table: Table, data: DataSpec, path: PathBuf, memory: usize) -
     let rows = Arc::new(Rows::plan(&table, &data.queries, &columns, bounds).await?);
     let runtime = Handle::current();
     // Reading and writing block. A build whose slot has gone runs on while another begins: each has a file of its own.
-    let built =
-        tokio::task::spawn_blocking(move || write(&rows, &encoder, &layout, &data, &path, &runtime)).await;
+    let disk = Arc::clone(disk);
+    let built = tokio::task::spawn_blocking(move || {
+        let (built, space) = write(&rows, &encoder, &layout, &data, &path, &disk, &runtime)?;
+        disk.keep_view(path, space);
+        Ok(built)
+    });
+    let built = built.await;
     built.map_err(|e| Error::Invalid(format!("building a view ended: {e}")))?
 }
 
@@ -76,9 +89,11 @@ fn write(
     layout: &Layout,
     data: &DataSpec,
     path: &std::path::Path,
+    disk: &Arc<Disk>,
     runtime: &Handle,
-) -> Result<Built> {
-    let mut writer = Writer::create(path, layout)?;
+) -> Result<(Built, Space)> {
+    let space = disk.reserve(&format!("a view of {}", data.dataset), 0)?;
+    let mut writer = Writer::create(path, layout, space)?;
     let mut seen = Seen::new(layout);
     let ahead = std::thread::available_parallelism().map_or(2, usize::from);
     let mut being_read = VecDeque::new();
@@ -120,7 +135,7 @@ fn write(
         let mut map = map.map_err(|e| Error::file(joined.path(), e))?;
         statistics = normalize(&mut map, &sections.inputs, layout, sections.rows, &parts.train)?;
     }
-    let split_offset = joined.finish([&parts.train, &parts.validation, &parts.test])?;
+    let (split_offset, space) = joined.finish([&parts.train, &parts.validation, &parts.test])?;
     let view = View {
         path: path.display().to_string(),
         rows: sections.rows,
@@ -133,7 +148,7 @@ fn write(
         test: parts.test.len() as u64,
         order: data.order,
     };
-    Ok(Built { view, learned: Learned::new(statistics, encoder) })
+    Ok((Built { view, learned: Learned::new(statistics, encoder) }, space))
 }
 
 /// Reads and encodes a partition on a thread of its own.

@@ -21,7 +21,7 @@ mod tests;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lethe_flight::blob::hex;
@@ -34,6 +34,7 @@ pub use build::Built;
 pub use learned::Learned;
 pub use rows::batches;
 
+use crate::disk::Disk;
 use crate::driver::Driver;
 use crate::store::Store;
 
@@ -42,14 +43,19 @@ const QUERY_MEMORY: usize = 256 << 20;
 
 pub struct Views {
     directory: PathBuf,
-    built: Mutex<HashMap<String, Arc<OnceCell<Arc<Built>>>>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+struct Known {
+    dataset: String,
+    built: Arc<OnceCell<Arc<Built>>>,
 }
 
 impl Views {
     /// Opens a folder for views. Blocks.
     pub fn open(directory: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&directory).map_err(|e| Error::file(&directory, e))?;
-        Ok(Self { directory, built: Mutex::default() })
+        Ok(Self { directory, known: Mutex::default() })
     }
 
     /// The view of a dataset; builds it the first time. Slots that ask at once share one build.
@@ -59,12 +65,33 @@ impl Views {
     /// number, arrays of different lengths. The error names the column.
     pub async fn get(&self, store: &Store, driver: &Driver, data: &DataSpec) -> Result<Arc<Built>> {
         let key = hex(&Sha256::digest(wire::render(data)?));
-        let cell = self.built.lock().await.entry(key.clone()).or_default().clone();
+        let disk = store.disk();
+        let cell = {
+            let mut all = self.known.lock().await;
+            let fresh = || Known { dataset: data.dataset.clone(), built: Arc::default() };
+            let known = all.entry(key.clone()).or_insert_with(fresh);
+            if known.built.get().is_some_and(|built| !disk.has_view(Path::new(&built.view.path))) {
+                // It made room for others.
+                *known = fresh();
+            }
+            known.built.clone()
+        };
         let built = cell.get_or_try_init(|| async {
             let table = source::open(store, driver, &data.dataset).await?;
             let path = self.directory.join(format!("{key}.view"));
-            build::build(table, data.clone(), path, QUERY_MEMORY).await.map(Arc::new)
+            build::build(table, data.clone(), path, QUERY_MEMORY, disk).await.map(Arc::new)
         });
         built.await.cloned()
+    }
+
+    /// Forgets the views of a dataset and removes their files; whoever maps one keeps it.
+    pub async fn drop_dataset(&self, disk: &Disk, dataset: &str) {
+        let dropped: Vec<Known> = {
+            let mut all = self.known.lock().await;
+            all.extract_if(|_, known| known.dataset == dataset).map(|(_, known)| known).collect()
+        };
+        for built in dropped.iter().filter_map(|known| known.built.get()) {
+            disk.remove_view(Path::new(&built.view.path));
+        }
     }
 }

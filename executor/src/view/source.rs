@@ -28,10 +28,10 @@ pub fn of_partitions(dataset: &str, paths: Vec<PathBuf>) -> Result<Table> {
     let first = paths.first().ok_or_else(|| {
         Error::Invalid(format!("the dataset {dataset} has no rows: check the filters that made it"))
     })?;
-    let schema = ipc::read_file(first)?.schema();
+    let schema = Arc::clone(ipc::map_file(first)?.schema());
     let partition = |path: PathBuf| {
-        let open = move || match ipc::read_file(&path) {
-            Ok(batches) => futures::stream::iter(batches.map(|batch| batch.map_err(Error::from))).boxed(),
+        let open = move || match ipc::map_file(&path) {
+            Ok(file) => futures::stream::iter(file.into_batches()).boxed(),
             Err(error) => futures::stream::once(async { Err(error) }).boxed(),
         };
         Arc::new(Batches::new(Arc::clone(&schema), open)) as _

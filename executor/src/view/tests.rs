@@ -16,6 +16,7 @@ use lethe_view::{Labels, MappedView};
 
 use super::build::{Built, build};
 use super::source::of_partitions;
+use crate::disk::Disk;
 
 const MEMORY: usize = 64 << 20;
 const CITIES: [&str; 3] = ["Oslo", "Bern", "Rome"];
@@ -95,10 +96,15 @@ fn partitions(folder: &Path) -> Vec<PathBuf> {
         .to_vec()
 }
 
+fn disk(folder: &Path) -> Arc<Disk> {
+    Disk::new(folder, None)
+}
+
 async fn built(data: &DataSpec) -> Result<(Built, tempfile::TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let table = of_partitions("d", partitions(folder.path()))?;
-    let built = build(table, data.clone(), folder.path().join("v.view"), MEMORY).await?;
+    let built =
+        build(table, data.clone(), folder.path().join("v.view"), MEMORY, &disk(folder.path())).await?;
     Ok((built, folder))
 }
 
@@ -187,7 +193,8 @@ async fn a_key_numbers_rows_whatever_their_partitions() {
     let mut paths = partitions(folder.path());
     paths.reverse();
     let table = of_partitions("d", paths).unwrap();
-    let other = build(table, spec.clone(), folder.path().join("v.view"), MEMORY).await.unwrap();
+    let other =
+        build(table, spec.clone(), folder.path().join("v.view"), MEMORY, &disk(folder.path())).await.unwrap();
     let other = MappedView::open(&other.view).unwrap();
     for part in [Part::Train, Part::Validation] {
         assert_eq!(of(&other, part), of(&keyed, part));
@@ -263,7 +270,9 @@ async fn a_view_that_failed_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let table = of_partitions("d", partitions(folder.path())).unwrap();
     let path = folder.path().join("v.view");
-    assert!(build(table, data(&["holes"], None), path, MEMORY).await.is_err());
+    let disk = disk(folder.path());
+    assert!(build(table, data(&["holes"], None), path, MEMORY, &disk).await.is_err());
+    assert_eq!(disk.used(), 0);
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(left.len(), 2, "the two partitions and nothing else: {left:?}");
 }
@@ -319,7 +328,10 @@ async fn files_of_each_format_give_the_rows_of_their_paths_order() {
         let mut spec = data(&["a", "day", "city"], Some(("y", LabelKind::Class)));
         spec.queries = vec!["select * from dataset where a >= 5".into()];
         let table = lethe_data::table::Table::Files(Arc::new(table));
-        let built = build(table, spec, folder.path().join(format!("{format}.view")), MEMORY).await.unwrap();
+        let built =
+            build(table, spec, folder.path().join(format!("{format}.view")), MEMORY, &disk(folder.path()))
+                .await
+                .unwrap();
         let view = MappedView::open(&built.view).unwrap();
         // day=10 sorts before day=2.
         let order = (60..150).chain(5..60);

@@ -12,8 +12,12 @@ use lethe_data::layout::Layout;
 use lethe_flight::message::dataset::{Dtype, LabelKind, Section};
 use lethe_flight::{Error, Result, ipc};
 
+use crate::disk::Space;
+
 /// Sections begin at multiples of this, a cache line and what SIMD loads like.
 const ALIGN: u64 = 64;
+/// Room is asked for in steps of so many bytes.
+const STEP: u64 = 64 << 20;
 
 pub struct Writer {
     unfinished: ipc::Unfinished,
@@ -22,6 +26,9 @@ pub struct Writer {
     first: usize,
     sections: Vec<Growing>,
     rows: u64,
+    space: Space,
+    /// Bytes of the space that are not written yet.
+    room: u64,
 }
 
 /// A section that grows: the inputs in their order, then label and weight.
@@ -42,7 +49,8 @@ pub struct Sections {
 }
 
 impl Writer {
-    pub fn create(path: &Path, layout: &Layout) -> Result<Self> {
+    /// `space` grows with the file.
+    pub fn create(path: &Path, layout: &Layout, space: Space) -> Result<Self> {
         let label = layout.label.map(|label| match label.kind {
             LabelKind::Class => scalar("label", Dtype::Int64),
             LabelKind::Value => scalar("label", Dtype::Float32),
@@ -61,12 +69,22 @@ impl Writer {
             let file = BufWriter::with_capacity(1 << 20, file.map_err(|e| Error::file(&path, e))?);
             sections.push(Growing { section, file, path, _beside: beside });
         }
-        Ok(Self { unfinished, path: path.into(), first, sections, rows: 0 })
+        Ok(Self { unfinished, path: path.into(), first, sections, rows: 0, space, room: 0 })
     }
 
     pub fn append(&mut self, rows: &Encoded) -> Result<()> {
-        let buffers = rows.inputs.iter().chain(&rows.label).chain(&rows.weight);
-        for (section, buffer) in self.sections.iter_mut().zip(buffers) {
+        let buffers = || rows.inputs.iter().chain(&rows.label).chain(&rows.weight);
+        // And its row numbers.
+        let bytes = buffers().map(|buffer| buffer.len() as u64).sum::<u64>() + 4 * rows.rows as u64;
+        if bytes > self.room {
+            let more = bytes.max(STEP);
+            // Near the end of the disk or its budget there is no room for a whole step.
+            let got =
+                self.space.grow(more).map(|()| more).or_else(|_| self.space.grow(bytes).map(|()| bytes))?;
+            self.room += got;
+        }
+        self.room -= bytes;
+        for (section, buffer) in self.sections.iter_mut().zip(buffers()) {
             section.file.write_all(buffer).map_err(|e| failed(&section.path, e))?;
         }
         self.rows += rows.rows as u64;
@@ -96,7 +114,15 @@ impl Writer {
         }
         place = place.min(sections.len());
         sections.insert(place, main.section);
-        Ok(Joined { unfinished: self.unfinished, path: self.path, file, end, rows, sections })
+        Ok(Joined {
+            unfinished: self.unfinished,
+            path: self.path,
+            file,
+            end,
+            rows,
+            sections,
+            space: self.space,
+        })
     }
 }
 
@@ -108,6 +134,7 @@ pub struct Joined {
     end: u64,
     rows: u64,
     sections: Vec<Section>,
+    space: Space,
 }
 
 impl Joined {
@@ -129,7 +156,7 @@ impl Joined {
     }
 
     /// Appends row numbers and puts the file in its place; returns where they begin.
-    pub fn finish(mut self, parts: [&[u32]; 3]) -> Result<u64> {
+    pub fn finish(mut self, parts: [&[u32]; 3]) -> Result<(u64, Space)> {
         let offset = pad(&mut self.file, self.end).map_err(|e| failed(&self.path, e))?;
         let mut out = BufWriter::with_capacity(1 << 20, &self.file);
         for row in parts.into_iter().flatten() {
@@ -138,7 +165,8 @@ impl Joined {
         out.flush().map_err(|e| failed(&self.path, e))?;
         drop(out);
         self.unfinished.finish(&self.path)?;
-        Ok(offset)
+        self.space.settle(offset + 4 * self.rows);
+        Ok((offset, self.space))
     }
 }
 

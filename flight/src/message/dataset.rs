@@ -216,6 +216,8 @@ pub struct AnnouncePartition {
     pub bytes: u64,
     /// Of its rows, whatever batches they came in: 32 hexadecimal digits.
     pub hash: String,
+    /// As an encapsulated Arrow IPC message, base64.
+    pub schema: String,
     pub executor: String,
     pub address: String,
 }

@@ -372,9 +372,11 @@ pub enum WatchEvent {
         trial: u32,
         error: String,
     },
-    /// Partitions of the data are held by nobody any more: put them again, then start the slots that have left.
+    /// Partitions of the data are held by nobody any more, and this slot has left: put them again, then start the
+    /// slots that have left.
     Lacks {
         dataset: String,
+        slot: u32,
     },
     /// Something a user should read: a slot lost, a trial run again.
     Notice {

@@ -58,7 +58,12 @@ class Application:
         try:
             listens = resolved(bind or host)
             self.driver = DriverProcess(
-                self.token, listens, settings.driver_port, self.folder, settings.start_timeout
+                self.token,
+                listens,
+                settings.driver_port,
+                self.folder,
+                settings.copies,
+                settings.start_timeout,
             )
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -74,6 +79,7 @@ class Application:
             version=str(installed("lethe")),
             ports=settings.executor_ports,
             memory_limit=settings.memory_limit,
+            disk_limit=settings.disk_limit,
             threads=settings.threads,
             start_timeout=settings.start_timeout,
         )

@@ -27,7 +27,7 @@ class DriverProcess:
     Raises ProcessError if it does not start, InstallError if it is of another version.
     """
 
-    def __init__(self, token: str, bind: str, port: int, folder: Path, timeout: float) -> None:
+    def __init__(self, token: str, bind: str, port: int, folder: Path, copies: int, timeout: float) -> None:
         self.log = folder / "driver.log"
         self.log.touch(mode=0o600)
         config = {
@@ -37,6 +37,7 @@ class DriverProcess:
             "owner": process.owner(os.getpid()),
             "directory": str(folder / "driver"),
             "log": str(self.log),
+            "copies": copies,
         }
         program = process.binary("lethe-driver")
         with open(self.log, "ab") as log:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +24,11 @@ LOCAL_PARTITIONS = 4
 RETRIES = 3
 
 
-def stored(application: Application, source: Source) -> Stored:
+#: Is shown each Spark job before it is waited for, so that it can be cancelled.
+Started = Callable[[Job], None]
+
+
+def stored(application: Application, source: Source, started: Started = lambda job: None) -> Stored:
     """The dataset as it lies on the executors; puts it if it does not yet.
 
     Raises DataError if Spark cannot compute it or it has no rows.
@@ -34,9 +39,10 @@ def stored(application: Application, source: Source) -> Stored:
     try:
         if application.session is not None:
             parts = _put_from_spark(
-                application, application.session, _spark_source(application.session, source), source
+                application, application.session, _spark_source(application.session, source), source, started
             )
         elif isinstance(source, ArrowSource):
+            application.peer.call("dataset.create", {"dataset": source.name})
             parts = _put_from_here(application, source)
         else:
             raise DataError(
@@ -45,9 +51,41 @@ def stored(application: Application, source: Source) -> Stored:
             )
         return _sealed(application, source, parts)
     except BaseException:
-        # A put that was broken off looks complete to its executor: the next one starts afresh.
-        source.renew()
+        _renew(application, source)
         raise
+
+
+def _renew(application: Application, source: Source) -> None:
+    """A put that was broken off looks complete to its executor: the next one starts afresh, and what lies there
+    of this one makes room."""
+    with contextlib.suppress(*flight.FAILED):
+        application.peer.call("dataset.drop", {"dataset": source.name})
+    source.renew()
+
+
+def put_again(application: Application, source: Source, started: Started) -> str | None:
+    """Puts the partitions again that no executor holds any more, under the same name. Says why that cannot
+    be: what was computed again is not what it was.
+
+    Raises DataError or ExperimentError if it cannot be computed.
+    """
+    for _ in range(RETRIES + 1):
+        located = application.peer.call("dataset.locate", {"dataset": source.name})["partitions"]
+        missing = frozenset(part["partition"] for part in located if not part["locations"])
+        if not missing:
+            return None
+        if application.session is None:
+            assert isinstance(source, ArrowSource)
+            rows = _put_from_here(application, source, missing)
+        else:
+            whole = _spark_source(application.session, source)
+            rows = _run(application, application.session, whole, source.name, missing, started) or []
+        if rows and len(rows) != len(located):
+            return f"it has {len(rows)} partitions now, and had {len(located)}"
+        refused = next((row for row in rows if row["error"] is not None and not row["lost"]), None)
+        if refused is not None:
+            return str(refused["error"])
+    raise ExperimentError(f"partitions were lost again and again while they were put ({RETRIES + 1} tries)")
 
 
 def _spark_source(session: Session, source: Source) -> SparkSource:
@@ -59,26 +97,15 @@ def _spark_source(session: Session, source: Source) -> SparkSource:
 
 
 def _put_from_spark(
-    application: Application, session: Session, source: SparkSource, origin: Source
+    application: Application, session: Session, source: SparkSource, origin: Source, started: Started
 ) -> list[dict[str, Any]]:
-    columns = [source.frame["`" + name.replace("`", "``") + "`"] for name in source.columns]
     for attempt in range(RETRIES + 1):
         if attempt:
-            origin.renew()
+            _renew(application, origin)
         application.peer.call("dataset.create", {"dataset": origin.name})
-        task = put_task(application.request, origin.name, source.schema, source.features)
-        job = Job(
-            session,
-            f"lethe-put-{secrets.token_hex(6)}",
-            "lethe: put a dataset on the executors",
-            lambda task=task: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),  # type: ignore[misc]
-        ).start()
-        try:
-            rows = [row.asDict() for row in job.result()]
-        except Exception as error:
-            if crashed(error) and attempt < RETRIES:
-                continue
-            raise explain(error, session, "compute the dataset") from None
+        rows = _run(application, session, source, origin.name, None, started, last=attempt == RETRIES)
+        if rows is None:
+            continue
         failed = [row for row in rows if row["error"] is not None]
         if not failed:
             return rows
@@ -88,13 +115,49 @@ def _put_from_spark(
     raise ExperimentError(f"the dataset was not put in {RETRIES + 1} tries")
 
 
-def _put_from_here(application: Application, source: ArrowSource) -> list[dict[str, Any]]:
+def _run(
+    application: Application,
+    session: Session,
+    source: SparkSource,
+    name: str,
+    only: frozenset[int] | None,
+    started: Started,
+    *,
+    last: bool = False,
+) -> list[dict[str, Any]] | None:
+    """One job that puts all partitions, or those of `only`. None if its executor or Python worker died and
+    another may do better.
+
+    Raises what Spark said if it cannot compute the DataFrame.
+    """
+    columns = [source.frame["`" + column.replace("`", "``") + "`"] for column in source.columns]
+    task = put_task(application.request, name, source.schema, source.features, only)
+    job = Job(
+        session,
+        f"lethe-put-{secrets.token_hex(6)}",
+        "lethe: put a dataset on the executors",
+        lambda: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),
+    ).start()
+    started(job)
+    try:
+        return [row.asDict() for row in job.result()]
+    except Exception as error:
+        if crashed(error) and not last:
+            return None
+        raise explain(error, session, "compute the dataset") from None
+
+
+def _put_from_here(
+    application: Application, source: ArrowSource, only: frozenset[int] | None = None
+) -> list[dict[str, Any]]:
     table, schema = source.table, source.schema
-    application.peer.call("dataset.create", {"dataset": source.name})
     partitions = max(1, min(LOCAL_PARTITIONS, table.num_rows))
     bounds = [table.num_rows * i // partitions for i in range(partitions + 1)]
-    parts = []
+    parts: list[dict[str, Any]] = []
     for number in range(partitions):
+        if only is not None and number not in only:
+            parts.append({"partition": number, "rows": 0, "address": None, "width": None, "error": None})
+            continue
         piece = table.slice(bounds[number], bounds[number + 1] - bounds[number])
         batches: Iterator[pa.RecordBatch] = (fitted(batch, schema) for batch in piece.to_batches())
         first = next(
@@ -106,7 +169,7 @@ def _put_from_here(application: Application, source: ArrowSource) -> list[dict[s
             )
         except flight.FAILED as error:
             raise ExperimentError(f"partition {number} was not put: {flight.reason(error)}") from None
-        parts.append({"partition": number, "rows": rows, "address": address, "width": first})
+        parts.append({"partition": number, "rows": rows, "address": address, "width": first, "error": None})
     return parts
 
 

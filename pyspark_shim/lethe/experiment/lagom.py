@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lethe.application.application import Application
@@ -12,6 +13,7 @@ from lethe.dataset.columns import check_label
 from lethe.dataset.dataset import Dataset
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
+from lethe.dataset.rebuild import Rebuild
 from lethe.errors import ConfigError, DataError, LetheError
 from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
@@ -172,7 +174,8 @@ def _run(
         adviser = Adviser.of(owner.peer, folder.name, search)
         held = slots_of(owner, folder.name, number)
         progress = ProgressLine(folder.name, search.trials, search.metrics[0], quiet)
-        runner = Runner(owner, message, held, preparer, adviser, progress)
+        rebuild = None if dataset is None else partial(Rebuild, owner, dataset.source)
+        runner = Runner(owner, message, held, preparer, adviser, progress, rebuild)
         found = runner.run()
     finally:
         tidy(folder, began=runner is not None and runner.began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lethe import flight, process
@@ -13,6 +14,7 @@ from lethe.experiment.watch import Watch
 from lethe.progress import ProgressLine
 
 if TYPE_CHECKING:
+    from lethe.dataset.rebuild import Rebuild
     from lethe.experiment.adviser import Adviser
     from lethe.experiment.prepare import Preparer
 
@@ -26,6 +28,8 @@ RELEASE_WITHIN = 30.0
 BROKEN_OFF_WITHIN = 3.0
 #: A killed driver's connections may break so many seconds before its process has ended.
 GONE_WITHIN = 2.0
+#: How often lost data are put again in one experiment.
+REBUILDS = 20
 #: Seconds without any slot after which the user is told.
 NO_SLOT_AFTER = 30.0
 
@@ -35,6 +39,7 @@ class Runner:
 
     preparer: None for functions that need no generated module.
     adviser: None where neither optimizer nor constraints are the user's own code.
+    rebuild: has data put again that executors have lost; None where there are none that could be.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Runner:
         preparer: Preparer | None,
         adviser: Adviser | None,
         progress: ProgressLine,
+        rebuild: Callable[[], Rebuild] | None = None,
     ) -> None:
         self._application, self._plan, self._slots = application, plan, slots
         self._preparer, self._adviser, self._progress = preparer, adviser, progress
@@ -54,6 +60,8 @@ class Runner:
         self._has_slots = False
         self._watch_lost = False
         self._completed = False
+        self._new_rebuild, self._rebuilds = rebuild, 0
+        self._rebuild: Rebuild | None = None
 
     def run(self) -> dict[str, Any]:
         """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is.
@@ -116,6 +124,7 @@ class Runner:
             if event is not None and event["type"] == "over":
                 end: dict[str, Any] = event["end"]
                 return end
+            self._look_at_data()
             if event is not None:
                 self._handle(event)
             elif resumed and not self._started:
@@ -158,8 +167,50 @@ class Runner:
         elif event["type"] == "trial_failed":
             first = (str(event["error"]).splitlines() or ["no reason given"])[0]
             self._progress.notice(f"trial {event['trial']} failed: {first}")
+        elif event["type"] == "lacks":
+            self._lacks(event)
         elif event["type"] == "notice":
             self._progress.notice(str(event["text"]))
+
+    def _lacks(self, event: dict[str, Any]) -> None:
+        """A slot has left for want of data; they are put again while the other slots go on."""
+        if event["dataset"] != self._plan["data"]["dataset"]:
+            # Said of the data before these: the slot has been opened again since.
+            return
+        self._slots.left(event["slot"])
+        if self._rebuild is not None:
+            return
+        if self._new_rebuild is None or self._rebuilds == REBUILDS:
+            raise ExperimentError(
+                f"partitions of {event['dataset']} are held by no executor any more, "
+                f"and were put again {self._rebuilds} times; run lagom again"
+            )
+        self._rebuilds += 1
+        self._progress.notice("partitions of the dataset were lost with their executors: they are put again")
+        self._rebuild = self._new_rebuild().start()
+
+    def _look_at_data(self) -> None:
+        if self._rebuild is None or not self._rebuild.done():
+            return
+        rebuild, self._rebuild = self._rebuild, None
+        dataset = rebuild.result()
+        if rebuild.anew is None:
+            self._slots.refill()
+            return
+        former, self._plan["data"]["dataset"] = self._plan["data"]["dataset"], dataset
+        self._progress.notice(
+            "the dataset could not be put again as it was, so that all of it was put anew: from now on "
+            f"trials train on other rows than those before ({rebuild.anew.splitlines()[0]})"
+        )
+        peer = self._application.peer
+        try:
+            peer.call("experiment.replace_data", {"experiment": self._experiment, "dataset": dataset})
+            peer.call("dataset.drop", {"dataset": former})
+        except flight.FAILED as error:
+            if self._driver_gone(error):
+                raise self._application.lost() from None
+            raise ExperimentError(f"the data could not be replaced: {flight.reason(error)}") from None
+        self._slots.renew()
 
     def _advise(self, event: dict[str, Any]) -> None:
         if self._adviser is None:
@@ -213,6 +264,8 @@ class Runner:
 
     def _release(self) -> None:
         """Waits until the slots' tasks have ended; ends them if they do not by themselves."""
+        if self._rebuild is not None:
+            self._rebuild.cancel()
         if not self._started:
             return
         # Slots that never came, as on a busy cluster, are not waited for.

@@ -36,6 +36,18 @@ class Slots(ABC):
         """
 
     @abstractmethod
+    def left(self, slot: int) -> None:
+        """The driver says that this slot has left for want of data: it is opened again by `refill`."""
+
+    @abstractmethod
+    def refill(self) -> None:
+        """The data are there again: opens the slots that have left."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """The data are others, and the driver has released all slots: opens them anew."""
+
+    @abstractmethod
     def finish(self, seconds: float) -> bool:
         """Waits until all slots have been released; False if some have not in this time."""
 
@@ -45,40 +57,66 @@ class Slots(ABC):
 
 
 class SparkSlots(Slots):
-    """One task a slot, in one job."""
+    """One task a slot, in one job; those that have lost their data come back in jobs of their own."""
 
     def __init__(self, application: Application, session: Session, experiment: str, slots: int) -> None:
         self._application, self._session = application, session
         self._experiment, self._slots = experiment, slots
-        self._group = f"lethe-{secrets.token_hex(6)}"
-        self._job: Job | None = None
+        #: Each with the slots that it still holds, or that are to be opened again when it ends.
+        self._jobs: list[tuple[Job, set[int]]] = []
+        self._without_data: set[int] = set()
         self._retries = 0
+        self._again: set[int] = set()
         self._again_at = 0.0
 
     def start(self) -> None:
-        task = slot_task(self._application.request, self._experiment)
-        spark, slots = self._session.spark, self._slots
-        self._job = Job(
+        self._submit(set(range(self._slots)))
+
+    def _submit(self, numbers: set[int]) -> None:
+        task = slot_task(self._application.request, self._experiment, tuple(sorted(numbers)))
+        spark, slots = self._session.spark, len(numbers)
+        job = Job(
             self._session,
-            self._group,
+            f"lethe-{secrets.token_hex(6)}",
             f"lethe: slots of {self._experiment}",
             lambda: spark.range(0, slots, 1, slots).mapInArrow(task, SCHEMA).collect(),
-        ).start()
+        )
+        self._jobs.append((job.start(), set(numbers)))
 
     def check(self, notice: Callable[[str], None]) -> None:
-        if self._job is None:
-            if time.monotonic() >= self._again_at:
-                self.start()
-            return
-        if not self._job.done():
-            return
-        why = self._why(self._job)
+        if self._again and time.monotonic() >= self._again_at:
+            self._submit(self._again)
+            self._again = set()
+        ended = [(job, numbers) for job, numbers in self._jobs if job.done()]
+        self._jobs = [(job, numbers) for job, numbers in self._jobs if not job.done()]
+        for job, numbers in ended:
+            # Without any left, all of them wait for data.
+            if numbers:
+                self._submit_later(job, numbers, notice)
+
+    def _submit_later(self, job: Job, numbers: set[int], notice: Callable[[str], None]) -> None:
+        why = self._why(job)
         if self._retries == RETRIES:
             raise ExperimentError(f"the slots' Spark job ended {RETRIES + 1} times, last: {why}")
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._retries)
         self._retries += 1
         notice(f"the slots' Spark job ended: {why}; it is submitted again ({self._retries} of {RETRIES})")
-        self._job, self._again_at = None, time.monotonic() + pause
+        self._again, self._again_at = self._again | numbers, time.monotonic() + pause
+
+    def left(self, slot: int) -> None:
+        self._without_data.add(slot)
+        for numbers in (self._again, *(numbers for _, numbers in self._jobs)):
+            numbers.discard(slot)
+
+    def refill(self) -> None:
+        numbers, self._without_data = self._without_data, set()
+        if numbers:
+            self._submit(numbers)
+
+    def renew(self) -> None:
+        for slot in range(self._slots):
+            self.left(slot)
+        self.refill()
 
     def _why(self, job: Job) -> str:
         if job.error is not None:
@@ -94,11 +132,13 @@ class SparkSlots(Slots):
         return errors[0] if errors else "its tasks were released"
 
     def finish(self, seconds: float) -> bool:
-        return self._job is None or self._job.wait(seconds)
+        end = time.monotonic() + seconds
+        return all(job.wait(max(0.0, end - time.monotonic())) for job, _ in self._jobs)
 
     def cancel(self) -> None:
-        if self._job is not None and not self._job.done():
-            self._job.cancel()
+        for job, _ in self._jobs:
+            if not job.done():
+                job.cancel()
 
 
 class LocalSlots(Slots):
@@ -106,11 +146,10 @@ class LocalSlots(Slots):
 
     def __init__(self, application: Application, experiment: str, slots: int) -> None:
         self._application, self._experiment = application, experiment
+        self._slots = slots
         self._errors: list[str | None] = []
-        self._threads = [
-            threading.Thread(target=self._hold, args=(slot,), name=f"lethe-slot-{slot}", daemon=True)
-            for slot in range(slots)
-        ]
+        self._without_data: set[int] = set()
+        self._threads: list[threading.Thread] = []
 
     def _hold(self, slot: int) -> None:
         gpu = first_gpu() if slot == 0 else None
@@ -122,8 +161,24 @@ class LocalSlots(Slots):
         self._errors.append(error)
 
     def start(self) -> None:
-        for thread in self._threads:
+        self._open(set(range(self._slots)))
+
+    def _open(self, numbers: set[int]) -> None:
+        for slot in sorted(numbers):
+            thread = threading.Thread(target=self._hold, args=(slot,), name=f"lethe-slot-{slot}", daemon=True)
             thread.start()
+            self._threads.append(thread)
+
+    def left(self, slot: int) -> None:
+        self._without_data.add(slot)
+
+    def refill(self) -> None:
+        numbers, self._without_data = self._without_data, set()
+        self._open(numbers)
+
+    def renew(self) -> None:
+        self._without_data = set(range(self._slots))
+        self.refill()
 
     def check(self, notice: Callable[[str], None]) -> None:
         errors = [error for error in self._errors if error is not None]
@@ -133,8 +188,7 @@ class LocalSlots(Slots):
     def finish(self, seconds: float) -> bool:
         end = time.monotonic() + seconds
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def cancel(self) -> None:

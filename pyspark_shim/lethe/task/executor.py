@@ -126,6 +126,7 @@ def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -
         "trainer": str(process.binary("lethe-trainer")),
         "libtorch": None if beside == libtorch.resolve() else str(libtorch),
         "memory_limit": request.memory_limit,
+        "disk_limit": request.disk_limit,
         "threads": request.threads,
     }
 

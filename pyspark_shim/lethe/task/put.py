@@ -44,9 +44,15 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def put_task(
-    request: Request, dataset: str, schema: pa.Schema, features: tuple[str, ...]
+    request: Request,
+    dataset: str,
+    schema: pa.Schema,
+    features: tuple[str, ...],
+    only: frozenset[int] | None = None,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`. It yields Lethe's errors and raises none: a task that fails would
+    """The function for `mapInArrow`. With `only`, tasks of other partitions return at once: theirs are held.
+
+    It yields Lethe's errors and raises none: a task that fails would
     end the job (in local mode at once) with a Java stack trace first."""
 
     def put(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -65,9 +71,11 @@ def put_task(
                 yield batch
 
         try:
-            rows, address = put_partition(
-                request, spark_place(request.driver), dataset, partition, schema, measured()
-            )
+            # Unread, its rows are not computed.
+            if only is None or partition in only:
+                rows, address = put_partition(
+                    request, spark_place(request.driver), dataset, partition, schema, measured()
+                )
         except flight.LOST as failure:
             error, lost = flight.reason(failure), True
         except flight.FAILED as failure:

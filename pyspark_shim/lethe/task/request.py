@@ -21,5 +21,6 @@ class Request:
     version: str
     ports: tuple[int, int] | None = None
     memory_limit: int | None = None
+    disk_limit: int | None = None
     threads: int = 1
     start_timeout: float = 30.0

@@ -66,9 +66,9 @@ def hold_slot(request: Request, place: Place, experiment: str, slot: int, gpu: s
 
 
 def slot_task(
-    request: Request, experiment: str
+    request: Request, experiment: str, slots: tuple[int, ...]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow` over a range with one partition a slot."""
+    """The function for `mapInArrow` over a range with one partition a slot; `slots` are their numbers."""
 
     def hold(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from pyspark import TaskContext
@@ -76,9 +76,9 @@ def slot_task(
         for _ in batches:
             pass
         context = TaskContext.get()
-        slot, gpu = 0, None
+        slot, gpu = slots[0], None
         if context is not None:
-            slot = context.partitionId()
+            slot = slots[context.partitionId()]
             resource = context.resources().get("gpu")
             gpu = ",".join(resource.addresses) if resource is not None else None
         try:

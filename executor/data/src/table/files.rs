@@ -16,11 +16,11 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use lethe_flight::message::dataset::{FileFormat, ListedFiles};
-use lethe_flight::{Error, Result};
+use lethe_flight::{Error, Result, schema};
 use object_store::ObjectStore;
 
 use crate::listing::{NO_VALUE, check, folder_values, handler};
-use crate::{schema, store};
+use crate::store;
 
 /// Bytes of a Parquet file that one partition reads: row groups that begin in them.
 const PIECE: u64 = 8 << 20;
@@ -67,7 +67,7 @@ impl FilesTable {
             store,
             address,
             format: handler(listed.format),
-            schema: TableSchema::builder(schema::parse(&listed.schema)?)
+            schema: TableSchema::builder(Arc::new(schema::parse(&listed.schema)?))
                 .with_table_partition_cols(fields)
                 .build(),
             groups,

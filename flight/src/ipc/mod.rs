@@ -1,5 +1,7 @@
 //! Arrow IPC files at rest: received from Flight streams and sent as such, off the async threads.
 
+mod mapped;
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,19 +10,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::FileWriter;
-use arrow_flight::FlightData;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
+use arrow_flight::{FlightData, SchemaAsIpc};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+pub use mapped::{MappedFile, map_file};
+
 use crate::{Error, Result, limits};
 
+/// Room in a message of [`limits::MESSAGE_BYTES`] for what Flight and gRPC put around a record batch.
+const AROUND: usize = 64 << 10;
 /// Batches in flight between the network and the disk.
 const QUEUE: usize = 4;
 
@@ -82,7 +88,20 @@ pub fn encode(
 ///
 /// # Errors
 /// If the stream breaks off, has no schema, brings more than `limit` bytes, or the disk fails.
-pub async fn receive(mut batches: FlightRecordBatchStream, path: PathBuf, limit: u64) -> Result<Received> {
+pub async fn receive(batches: FlightRecordBatchStream, path: PathBuf, limit: u64) -> Result<Received> {
+    receive_with(batches, path, limit, |_| Ok(())).await
+}
+
+/// As [`receive`]; `look` sees each batch before it is written, on the thread that writes, and may refuse it.
+///
+/// # Errors
+/// Those of [`receive`] and of `look`.
+pub async fn receive_with(
+    mut batches: FlightRecordBatchStream,
+    path: PathBuf,
+    limit: u64,
+    mut look: impl FnMut(&RecordBatch) -> Result<()> + Send + 'static,
+) -> Result<Received> {
     let (sender, mut queue) = mpsc::channel::<RecordBatch>(QUEUE);
     // The schema may come without any batch: an empty partition is a partition.
     let first = batches.next().await.transpose().map_err(from_flight)?;
@@ -94,7 +113,7 @@ pub async fn receive(mut batches: FlightRecordBatchStream, path: PathBuf, limit:
     let writer = tokio::task::spawn_blocking(move || -> Result<(Received, Unfinished)> {
         let unfinished = Unfinished::beside(&target);
         let batches = std::iter::from_fn(|| queue.blocking_recv());
-        Ok((write(unfinished.path(), &schema, batches, limit)?, unfinished))
+        Ok((write(unfinished.path(), &schema, batches, limit, &mut look)?, unfinished))
     });
     let mut broken = None;
     let mut next = first.map(Ok);
@@ -127,6 +146,7 @@ fn write(
     schema: &SchemaRef,
     batches: impl Iterator<Item = RecordBatch>,
     limit: u64,
+    look: &mut impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<Received> {
     let file = File::create(path).map_err(|e| Error::file(path, e))?;
     let mut writer = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), schema)?;
@@ -141,6 +161,7 @@ fn write(
                 path.display()
             )));
         }
+        look(&batch)?;
         writer.write(&batch)?;
     }
     writer.finish()?;
@@ -156,7 +177,7 @@ pub fn write_file(
     limit: u64,
 ) -> Result<Received> {
     let unfinished = Unfinished::beside(path);
-    let received = write(unfinished.path(), schema, batches, limit)?;
+    let received = write(unfinished.path(), schema, batches, limit, &mut |_| Ok(()))?;
     unfinished.finish(path)?;
     Ok(received)
 }
@@ -167,20 +188,37 @@ pub fn read_file(path: &Path) -> Result<FileReader<BufReader<File>>> {
     Ok(FileReader::try_new(BufReader::with_capacity(1 << 20, file), None)?)
 }
 
-/// Streams an Arrow IPC file.
+/// Streams an Arrow IPC file: its messages as they lie, mapped, where a receiver can take them so.
 pub async fn send(path: PathBuf) -> Result<BoxStream<'static, Result<FlightData, Status>>> {
-    let opened = tokio::task::spawn_blocking(move || read_file(&path)).await;
-    let reader = opened.map_err(|e| Error::Invalid(format!("the reader ended: {e}")))??;
-    let schema = reader.schema();
-    let (sender, queue) = mpsc::channel(QUEUE);
-    tokio::task::spawn_blocking(move || {
-        for batch in reader {
-            if sender.blocking_send(batch.map_err(Error::from)).is_err() {
+    let opened = tokio::task::spawn_blocking(move || map_file(&path)).await;
+    let file = opened.map_err(|e| Error::Invalid(format!("the reader ended: {e}")))??;
+    let schema = file.schema().clone();
+    if !file.is_plain() || file.largest() + AROUND > limits::MESSAGE_BYTES {
+        let batches = produce(move |sender| {
+            for batch in file.batches() {
+                if sender.blocking_send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        return Ok(encode(schema, batches));
+    }
+    let first = FlightData::from(SchemaAsIpc::new(&schema, &IpcWriteOptions::default()));
+    let frames = produce(move |sender| {
+        for frame in file.frames() {
+            if sender.blocking_send(frame.map_err(Status::from)).is_err() {
                 break;
             }
         }
     });
-    Ok(encode(schema, ReceiverStream::new(queue)))
+    Ok(futures::stream::once(async { Ok(first) }).chain(frames).boxed())
+}
+
+/// What a thread of its own sends.
+fn produce<T: Send + 'static>(run: impl FnOnce(mpsc::Sender<T>) + Send + 'static) -> ReceiverStream<T> {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    tokio::task::spawn_blocking(move || run(sender));
+    ReceiverStream::new(queue)
 }
 
 pub fn from_flight(error: FlightError) -> Error {
@@ -215,6 +253,75 @@ mod tests {
         assert_eq!(received.rows, 5);
         let back: Vec<_> = decode(send(path).await.unwrap()).try_collect().await.unwrap();
         assert_eq!(back.iter().map(RecordBatch::num_rows).sum::<usize>(), 5);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_as_it_lies_arrives_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        let list = Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), true);
+        let schema = Arc::new(Schema::new(vec![Field::new("b", DataType::Boolean, true), list]));
+        let mut lists = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+        lists.append_value([Some("x"), None]);
+        lists.append_null();
+        lists.append_value([Some("a longer text")]);
+        let flags = arrow::array::BooleanArray::from(vec![Some(true), None, Some(false)]);
+        let whole =
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(flags), Arc::new(lists.finish())]).unwrap();
+        let parts = [whole.clone(), whole.slice(1, 2)];
+        write_file(&path, &schema, parts.clone().into_iter(), u64::MAX).unwrap();
+        let mapped: Vec<_> = map_file(&path).unwrap().batches().collect::<Result<_>>().unwrap();
+        assert_eq!(mapped, parts);
+        let sent: Vec<_> = decode(send(path.clone()).await.unwrap()).try_collect().await.unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(sent, parts);
+        assert_eq!(mapped, parts, "a removed file stays mapped");
+    }
+
+    #[tokio::test]
+    async fn dictionaries_and_batches_too_large_for_a_message_are_sent_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        let words: arrow::array::DictionaryArray<arrow::datatypes::Int8Type> =
+            ["a", "b", "a"].into_iter().collect();
+        let schema = Arc::new(Schema::new(vec![Field::new(
+            "w",
+            arrow::array::Array::data_type(&words).clone(),
+            true,
+        )]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(words)]).unwrap();
+        write_file(&path, &schema, std::iter::once(batch), u64::MAX).unwrap();
+        let sent: Vec<_> = decode(send(path.clone()).await.unwrap()).try_collect().await.unwrap();
+        assert_eq!(sent.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+        let rows = i32::try_from(limits::MESSAGE_BYTES / 4).unwrap();
+        write_file(&path, &super::tests::schema(), std::iter::once(super::tests::batch(rows)), u64::MAX)
+            .unwrap();
+        let frames: Vec<_> = send(path).await.unwrap().try_collect().await.unwrap();
+        assert!(frames.len() > 2);
+        assert!(frames.iter().all(|frame| frame.data_body.len() < limits::MESSAGE_BYTES));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        write_file(&path, &schema(), [batch(1000), batch(10)].into_iter(), u64::MAX).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let read = |bytes: &[u8]| {
+            let path = folder.path().join("b.arrow");
+            _ = std::fs::remove_file(&path);
+            std::fs::write(&path, bytes).unwrap();
+            map_file(&path).and_then(|file| file.batches().collect::<Result<Vec<_>>>())
+        };
+        for length in [0, 5, 9, 10, whole.len() / 2, whole.len() - 1] {
+            assert!(read(&whole[..length]).is_err(), "cut to {length}");
+        }
+        // Each byte of the footer and of the messages' headers in turn: an error or rows, never a crash.
+        for at in (0..600).chain(whole.len() - 600..whole.len()) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x7f;
+            _ = read(&bytes);
+        }
     }
 
     #[tokio::test]
