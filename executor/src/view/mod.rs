@@ -5,6 +5,7 @@
 
 mod build;
 mod columns;
+mod frames;
 mod rows;
 mod split;
 
@@ -18,7 +19,8 @@ use lethe_flight::{Error, Result, wire};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
-pub use rows::batches;
+pub use frames::frames;
+pub use rows::{batches, epoch_batches};
 
 use crate::driver::Driver;
 use crate::store::{Store, fetch_missing};
