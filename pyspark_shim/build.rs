@@ -7,4 +7,8 @@ fn main() {
     for argument in ["-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN/../../torch/lib"] {
         println!("cargo:rustc-link-arg-bin=lethe-trainer={argument}");
     }
+    // This package's tests lie elsewhere; nothing of them is shipped.
+    if let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
+        println!("cargo:rustc-link-arg-tests=-Wl,-rpath,{lib}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_flight::exchange::{self, Receiver};
@@ -11,13 +13,13 @@ use lethe_flight::wire::{self, Put, Ticket, action};
 use lethe_flight::{Error, Result, ipc};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use crate::slot::Host;
 use crate::view::{self, Learned};
 
-/// Record batches between a view's reader and the network.
-const QUEUE: usize = 4;
+/// Record batches between a view's reader and the network: one is sent while the next is gathered.
+const QUEUE: usize = 1;
 
 pub struct Executor(pub Arc<Host>);
 
@@ -45,18 +47,12 @@ impl Service for Executor {
             }
             Ticket::Rows { data, part } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
-                let (schema, batches) = view::batches(built.view.clone(), part)?;
-                let (sender, queue) = mpsc::channel(QUEUE);
-                tokio::task::spawn_blocking(move || {
-                    for batch in batches {
-                        if sender.blocking_send(batch).is_err() {
-                            break;
-                        }
-                    }
-                });
-                Ok(ipc::encode(schema, ReceiverStream::new(queue)))
+                Ok(stream(move || view::batches(built.view.clone(), part)))
             }
-            Ticket::Batches { .. } => Err(Error::Invalid("not yet".into())),
+            Ticket::Batches { data, epoch } => {
+                let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
+                Ok(stream(move || view::epoch_batches(built.view.clone(), epoch)))
+            }
             Ticket::Preprocessing { data } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
                 let batches = built.learned.batches()?.into_iter().map(Ok);
@@ -91,4 +87,27 @@ impl Service for Executor {
         self.0.workers.connect(hello, sender, receiver)?;
         Ok(frames.map(Ok).boxed())
     }
+}
+
+/// Sends record batches that a thread of its own makes, no faster than they are taken.
+fn stream<B>(open: impl FnOnce() -> Result<(SchemaRef, B)> + Send + 'static) -> Outgoing<FlightData>
+where
+    B: Iterator<Item = Result<RecordBatch>>,
+{
+    let (sender, queue) = mpsc::channel(QUEUE);
+    tokio::task::spawn_blocking(move || {
+        let (schema, batches) = match open() {
+            Ok(opened) => opened,
+            Err(error) => {
+                _ = sender.blocking_send(Err(error.into()));
+                return;
+            }
+        };
+        for frame in view::frames(&schema, batches) {
+            if sender.blocking_send(frame.map_err(Status::from)).is_err() {
+                break;
+            }
+        }
+    });
+    ReceiverStream::new(queue).boxed()
 }

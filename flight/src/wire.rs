@@ -39,7 +39,8 @@ pub enum Ticket {
     /// From an executor: rows of a part of the split in the order of their numbers. A column for each input,
     /// by its name, a fixed-size list of its row's elements; then `label` and `weight`, where there are.
     Rows { data: DataSpec, part: Part },
-    /// From an executor: the training batches of an epoch, each a record batch with the columns of `Rows`.
+    /// From an executor: the training batches of an epoch, each a record batch with the columns of `Rows`, but for
+    /// a weight that rows are sampled by. A rank's part of a batch may have no rows.
     Batches { data: DataSpec, epoch: Epoch },
     /// From an executor: what the view learned of its rows, and raw rows need before the model gets them. Columns
     /// `column: utf8`, `kind: utf8` (`mean`, `deviation`, `category`), `index: int64` (of the element, or the

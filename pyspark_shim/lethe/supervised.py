@@ -18,7 +18,17 @@ METRICS = ("accuracy", "loss", "mae", "mse", "r2", "roc_auc")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 #: Hyperparameters that override the values given to `Supervised`.
-OVERRIDES = ("lr", "batch_size", "epochs", "optimizer", "weight_decay", "momentum", "schedule", "grad_clip")
+OVERRIDES = (
+    "lr",
+    "batch_size",
+    "drop_last",
+    "epochs",
+    "optimizer",
+    "weight_decay",
+    "momentum",
+    "schedule",
+    "grad_clip",
+)
 
 
 @dataclass(frozen=True)
@@ -27,17 +37,21 @@ class Supervised:
     parts marked with * overrides its value; all others belong to the model generator.
 
     model: makes the `nn.Module` of a trial; called in this process under the trial's seed. Its arguments are
-        given by name: `hparams` (a dict) and `inputs` (the number of features). The module gets a float32
-        tensor `[batch, inputs]` and must be scriptable (`torch.jit.script`). With its own
-        `training_step(batch)`, and `validation_step(batch)`, it has its own loss and metrics: `batch` is a
-        `Dict[str, torch.Tensor]` with `features` and `label`.
+        given by name: `hparams` (a dict) and `inputs` (the number of features; of an input with a shape of
+        its own that shape, a tuple; of several inputs a dict of these by their names). The module's `forward`
+        gets a tensor `[batch, …]` for each input, in their order, and must be scriptable
+        (`torch.jit.script`). With its own `training_step(batch)`, and `validation_step(batch)`, it has its
+        own loss and metrics: `batch` is a `Dict[str, torch.Tensor]` with each input by its name (`features`,
+        if it has no other), `label`, and `weight` where rows have weights that they were not sampled by.
     loss: "cross_entropy" (logits `[batch, classes]`, integer labels from 0), "binary_cross_entropy" (logits
         `[batch]` or `[batch, 1]`, labels 0 or 1), "mse", "l1", "huber" (delta 1), or None: the module's own
-        `training_step`.
+        `training_step`. Where rows have weights, a named loss is the mean of theirs by weight.
     metrics: of "accuracy", "loss", "mae", "mse", "r2", "roc_auc"; each over the whole validation set, after
-        each epoch. `train_loss` and, with a validation split, `loss` are always there. Default: none.
+        each epoch. `train_loss` and, with a validation split, `loss` are always there; these two are weighted
+        where rows have weights, the others count each row alike. Default: none.
     epochs *: passes over the training set. Default 10.
     batch_size *: rows of a step; the last batch of an epoch may be smaller. Default 64.
+    drop_last *: leaves out an epoch's last batch where it is smaller. Default False.
     optimizer *: "adam", "adamw", "sgd" or "rmsprop". Default "adam".
     lr *: learning rate. Default 0.001.
     weight_decay *: Default 0.
@@ -52,6 +66,7 @@ class Supervised:
     metrics: Sequence[str] = ()
     epochs: int = 10
     batch_size: int = 64
+    drop_last: bool = False
     optimizer: str = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
@@ -121,6 +136,9 @@ def check_value(what: str, name: str, value: Any) -> None:
     elif name in ("epochs", "batch_size"):
         if not whole or not 1 <= value < 2**32:
             raise ConfigError(f"{what} must be a whole number from 1, not {value!r}")
+    elif name == "drop_last":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{what} must be True or False, not {value!r}")
     elif name == "grad_clip":
         if value is not None and not (number and value > 0):
             raise ConfigError(f"{what} must be None or above 0, not {value!r}")

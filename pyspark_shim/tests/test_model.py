@@ -14,6 +14,7 @@ from torch import nn
 from lethe.errors import ModelError
 from lethe.model import weights
 from lethe.model.generator import Generator
+from lethe.model.inputs import Inputs, inputs_of
 from lethe.model.program import Programs, canonical, save_without_weights
 from lethe.model.script import script
 
@@ -56,6 +57,24 @@ def test_the_generator_gets_what_it_asks_for_by_name() -> None:
     Generator(lambda hparams: nn.Linear(1, 1))({}, 5, seed=0)
     Generator(lambda: nn.Linear(1, 1))({}, 5, seed=0)
     assert asked == [(5, {"x": 1}, 3)]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ({"features": [64]}, 64),
+        ({"image": [1, 8, 8]}, (1, 8, 8)),
+        ({"word": []}, ()),
+        ({"image": [1, 8, 8], "facts": [3]}, {"image": (1, 8, 8), "facts": 3}),
+    ],
+)
+def test_a_generator_is_told_the_width_the_shape_or_those_of_each_input(
+    shapes: dict[str, list[int]], expected: Inputs
+) -> None:
+    sections = [
+        {"name": name, "dtype": "float32", "shape": shape, "offset": 0} for name, shape in shapes.items()
+    ]
+    assert inputs_of(sections) == expected
 
 
 def test_an_unknown_argument_is_refused_before_any_trial() -> None:

@@ -24,6 +24,7 @@ def search(metric: str = "loss", **space: Any) -> lethe.Search:
         ({"metrics": ["f1"]}, "metric 'f1' is not one of"),
         ({"epochs": 0}, "epochs must be a whole number from 1"),
         ({"batch_size": 2.5}, "batch_size must be"),
+        ({"drop_last": 1}, "drop_last must be True or False, not 1"),
         ({"lr": 0}, "lr must be above 0"),
         ({"weight_decay": -1}, "weight_decay must be a number from 0"),
         ({"grad_clip": 0}, "grad_clip must be None or above 0"),

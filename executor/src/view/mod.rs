@@ -10,6 +10,7 @@
 //! - [`rows`]: a view's rows for whoever asks over Flight.
 
 mod build;
+mod frames;
 mod learned;
 mod normalize;
 mod numbering;
@@ -31,8 +32,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
 pub use build::Built;
+pub use frames::frames;
 pub use learned::Learned;
-pub use rows::batches;
+pub use rows::{batches, epoch_batches};
 
 use crate::disk::Disk;
 use crate::driver::Driver;

@@ -30,7 +30,8 @@ char* lethe_program_bind(LetheProgram* program, const char* name, const at::Tens
 typedef void (*lethe_name_callback)(void* context, const char* name);
 char* lethe_program_methods(const LetheProgram* program, void* context, lethe_name_callback callback);
 char* lethe_program_train(LetheProgram* program, int on);
-char* lethe_program_forward(LetheProgram* program, const at::Tensor* features, at::Tensor** out);
+char* lethe_program_forward(
+    LetheProgram* program, const at::Tensor* const* inputs, size_t count, at::Tensor** out);
 // Calls method(batch: Dict[str, Tensor]); calls back for each entry of the answer, with an empty name if the
 // answer is one tensor.
 typedef void (*lethe_entry_callback)(void* context, const char* name, at::Tensor* tensor);

@@ -82,6 +82,18 @@ c10::intrusive_ptr<Object> copy_module(const c10::intrusive_ptr<Object>& from, C
   return to;
 }
 
+// TorchScript would name the argument that is missing, and not why.
+void check_arguments(const torch::jit::Method& forward, size_t inputs) {
+  const auto& schema = forward.function().getSchema();
+  const auto& arguments = schema.arguments();
+  size_t needed = 0;
+  for (size_t i = 1; i < arguments.size(); i++) needed += !arguments[i].default_value().has_value();
+  const size_t most = schema.is_vararg() ? inputs : arguments.size() - 1;
+  TORCH_CHECK(
+      needed <= inputs && inputs <= most, "the module's forward takes ", most, " tensors and the dataset has ", inputs,
+      " inputs: forward needs an argument for each input, in their order");
+}
+
 }  // namespace
 
 extern "C" {
@@ -130,12 +142,15 @@ char* lethe_program_train(LetheProgram* program, int on) {
   return guarded([&] { program->module.train(on != 0); });
 }
 
-char* lethe_program_forward(LetheProgram* program, const at::Tensor* features, at::Tensor** out) {
+char* lethe_program_forward(
+    LetheProgram* program, const at::Tensor* const* inputs, size_t count, at::Tensor** out) {
   return guarded([&] {
-    TORCH_CHECK(program->forward.has_value(), "the module has no forward(features)");
+    TORCH_CHECK(program->forward.has_value(), "the module has no forward");
+    check_arguments(*program->forward, count);
     std::vector<c10::IValue> arguments;
-    arguments.reserve(2);
-    arguments.emplace_back(*features);
+    // With room for the module itself, which the call puts first.
+    arguments.reserve(count + 1);
+    for (size_t i = 0; i < count; i++) arguments.emplace_back(*inputs[i]);
     c10::IValue answer = (*program->forward)(std::move(arguments));
     TORCH_CHECK(answer.isTensor(), "forward must return one tensor; it returned ", answer.tagKind());
     *out = new at::Tensor(std::move(answer).toTensor());

@@ -99,6 +99,32 @@ fn buffers_are_set_trained_and_kept() {
 }
 
 #[test]
+fn a_short_last_batch_is_kept_or_dropped() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let features: Vec<f32> = (0..20).map(|i| -1.0 + 2.0 * i as f32 / 19.0).collect();
+    let view = view(folder.path(), &features, 4, Labels::Class(&[0, 1, 2, 0, 1]), 0);
+    let run = |hparams| {
+        trial(&folder, "normed", view.clone(), supervised(Some(Loss::CrossEntropy), vec![]), hparams)
+    };
+    let steps = |run: &Run| {
+        let weights = sorted(kept(&run_trial(run, |_, _, _| {}).0));
+        i64::from_le_bytes(weights["norm.num_batches_tracked"].data[..].try_into().unwrap())
+    };
+    // Three epochs of five rows. BatchNorm refuses to train on one row, so batches of three.
+    assert_eq!(steps(&run(json!({"batch_size": 3}))), 6);
+    assert_eq!(steps(&run(json!({"batch_size": 3, "drop_last": true}))), 3);
+    let mut default = run(json!({"batch_size": 3}));
+    let lethe_flight::message::training::Function::Supervised(function) = &mut default.spec.function else {
+        panic!()
+    };
+    function.drop_last = true;
+    assert_eq!(steps(&default), 3);
+    let error = failure(&run(json!({"batch_size": 6, "drop_last": true})));
+    assert!(error.starts_with("batch_size=6 is more than the 5 rows that train"), "{error}");
+}
+
+#[test]
 fn a_module_may_own_its_loss_and_metrics() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

@@ -8,9 +8,24 @@ const AHEAD: usize = 8;
 /// # Panics
 /// If a row lies beyond the matrix; a mapped view's rows have been checked.
 pub fn copy_rows(matrix: &[u8], row_bytes: usize, rows: &[u32], out: &mut [u8]) {
-    if row_bytes == 0 {
-        return;
+    match row_bytes {
+        0 => {}
+        // Of one element: no call for each.
+        1 => copy_elements::<1>(matrix, rows, out),
+        2 => copy_elements::<2>(matrix, rows, out),
+        4 => copy_elements::<4>(matrix, rows, out),
+        8 => copy_elements::<8>(matrix, rows, out),
+        _ => copy_wide(matrix, row_bytes, rows, out),
     }
+}
+
+fn copy_elements<const N: usize>(matrix: &[u8], rows: &[u32], out: &mut [u8]) {
+    let (matrix, _) = matrix.as_chunks::<N>();
+    let (out, _) = out.as_chunks_mut::<N>();
+    rows.iter().zip(out).for_each(|(&row, out)| *out = matrix[row as usize]);
+}
+
+fn copy_wide(matrix: &[u8], row_bytes: usize, rows: &[u32], out: &mut [u8]) {
     for (i, (&row, out)) in rows.iter().zip(out.chunks_exact_mut(row_bytes)).enumerate() {
         if let Some(&next) = rows.get(i + AHEAD) {
             prefetch(matrix, next as usize * row_bytes);
@@ -38,13 +53,13 @@ mod tests {
 
     #[test]
     fn rows_are_copied_in_the_order_asked() {
-        let matrix: Vec<u8> = (0..60).collect();
         let rows = [19, 0, 7, 7, 3, 18, 1, 2, 4, 5, 6];
-        let mut out = vec![0; rows.len() * 3];
-        copy_rows(&matrix, 3, &rows, &mut out);
-        for (row, copied) in rows.iter().zip(out.chunks(3)) {
-            let first = *row as u8 * 3;
-            assert_eq!(copied, [first, first + 1, first + 2]);
+        for width in [0, 1, 2, 3, 4, 7, 8, 12] {
+            let matrix: Vec<u8> = (0..20 * width as u8).collect();
+            let mut out = vec![0; rows.len() * width];
+            copy_rows(&matrix, width, &rows, &mut out);
+            let expected = rows.iter().flat_map(|&row| &matrix[row as usize * width..][..width]);
+            assert!(out.iter().eq(expected), "{width}");
         }
     }
 }

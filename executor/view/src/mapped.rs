@@ -1,17 +1,27 @@
 //! A view file, mapped: its sections row by row, and the rows of the split.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use lethe_flight::message::dataset::{Dtype, Part, Section, View};
 use lethe_flight::{Error, Result};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// Labels, one a row.
 #[derive(Debug, Clone, Copy)]
 pub enum Labels<'a> {
     Class(&'a [i64]),
     Value(&'a [f32]),
+}
+
+/// What becomes of rows' pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// They are read soon.
+    WillNeed,
+    /// This process gives them back; who reads them again gets them from the file.
+    DontNeed,
 }
 
 /// A view whose file is mapped and whose bounds have been checked. The file must not shrink while it is.
@@ -25,7 +35,8 @@ pub struct MappedView {
 
 impl MappedView {
     /// # Errors
-    /// If the file cannot be mapped, or is shorter than the view says, or names rows that it does not have.
+    /// If the file cannot be mapped, or is shorter than the view says, or names rows that it does not have, or if a
+    /// weight is no number from 0.
     pub fn open(view: &View) -> Result<Self> {
         let path = Path::new(&view.path);
         let file = File::open(path).map_err(|e| Error::file(path, e))?;
@@ -37,6 +48,13 @@ impl MappedView {
             let least = labels.iter().copied().min();
             let most = labels.iter().copied().max();
             mapped.classes = least.zip(most);
+        }
+        let wrong = |weight: &f32| !(weight.is_finite() && *weight >= 0.0);
+        if let Some(weight) = mapped.weights().unwrap_or_default().iter().find(|weight| wrong(weight)) {
+            return Err(Error::Invalid(format!(
+                "the weight column has {weight}: weights are finite numbers from 0; filter such rows, or mend the \
+                 column"
+            )));
         }
         Ok(mapped)
     }
@@ -96,6 +114,26 @@ impl MappedView {
     /// The bytes of one of this view's sections, row by row.
     pub fn section(&self, section: &Section) -> &[u8] {
         self.slice(section.offset, self.view.rows * section.row_bytes())
+    }
+
+    /// Says how these rows will be read. A hint: what the system makes of it changes no value.
+    pub fn advise(&self, rows: Range<u32>, advice: Advice) {
+        let (start, count) = (u64::from(rows.start), u64::from(rows.end.saturating_sub(rows.start)));
+        let View { inputs, label, weight, .. } = &self.view;
+        for section in inputs.iter().chain(label).chain(weight) {
+            let start = (section.offset + start * section.row_bytes()) as usize;
+            let bytes = (count * section.row_bytes()) as usize;
+            if start + bytes > self.map.len() {
+                return;
+            }
+            _ = match advice {
+                Advice::WillNeed => self.map.advise_range(memmap2::Advice::WillNeed, start, bytes),
+                // SAFETY: the map is shared and read-only: its pages come again from the file, as they were.
+                Advice::DontNeed => unsafe {
+                    self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes)
+                },
+            };
+        }
     }
 
     pub fn labels(&self) -> Option<Labels<'_>> {

@@ -10,6 +10,7 @@ from lethe.experiment.blame import raised
 from lethe.flight import Peer
 from lethe.model import weights
 from lethe.model.generator import Generator
+from lethe.model.inputs import Inputs
 from lethe.model.program import Programs
 from lethe.model.script import STEPS, script
 from lethe.model.structure import structure
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Preparer:
     """Generates modules for one experiment.
 
-    inputs: the number of features. resumed: an earlier run has shown that the generator's modules can be
+    inputs: see `lethe.model.inputs`. resumed: an earlier run has shown that the generator's modules can be
     used.
     """
 
@@ -32,7 +33,7 @@ class Preparer:
         experiment: str,
         model: Callable[..., Any],
         loss: str | None,
-        inputs: int,
+        inputs: Inputs,
         *,
         resumed: bool = False,
     ) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lethe.errors import ModelError
+from lethe.model.inputs import Inputs
 
 #: What a generator may ask for by name.
 ARGUMENTS = ("hparams", "inputs")
@@ -40,9 +41,9 @@ class Generator:
                     f"{' and '.join(ARGUMENTS)}"
                 )
 
-    def __call__(self, hparams: dict[str, Any], inputs: int, seed: int) -> nn.Module:
+    def __call__(self, hparams: dict[str, Any], inputs: Inputs, seed: int) -> nn.Module:
         """The module, on the CPU, with the initial weights of the seed. The generator's exceptions pass."""
-        given = {"hparams": dict(hparams), "inputs": inputs}
+        given = {"hparams": dict(hparams), "inputs": dict(inputs) if isinstance(inputs, dict) else inputs}
         with seeded(seed):
             module = self._function(**{name: given[name] for name in self._asked})
         if not isinstance(module, nn.Module):

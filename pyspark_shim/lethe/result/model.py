@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lethe.model.generator import Generator
+    from lethe.model.inputs import Inputs
 
 
 class TrainedModel:
     """Makes the module with trained weights; called, it gives a new one."""
 
     def __init__(
-        self, generator: Generator, hparams: dict[str, Any], inputs: int, seed: int, weights: pa.Table
+        self, generator: Generator, hparams: dict[str, Any], inputs: Inputs, seed: int, weights: pa.Table
     ) -> None:
         self._generator, self._hparams, self._inputs, self._seed = generator, hparams, inputs, seed
         self._weights = weights

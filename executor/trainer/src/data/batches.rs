@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use lethe_flight::message::dataset::{Dtype, Sampling, Section};
+use lethe_view::MappedView;
 use lethe_view::gather::copy_rows;
-use lethe_view::{Labels, MappedView};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
@@ -12,11 +13,15 @@ use crate::error::Result;
 /// overwrites them.
 #[derive(Debug)]
 pub struct Batch {
-    /// float32 `[rows, width]`.
-    pub features: Tensor,
+    /// `[rows, ..shape]`, of each input of the view in their order.
+    pub inputs: Vec<Tensor>,
     /// int64 or float32 `[rows]`; an empty tensor where the view has no label.
     pub labels: Tensor,
+    /// float32 `[rows]`, where rows have weights and these are not what they were sampled by.
+    pub weights: Option<Tensor>,
     pub rows: usize,
+    /// The sum of the weights; without any, the rows.
+    pub weight: f64,
 }
 
 /// Gathers batches of up to `capacity` rows.
@@ -24,61 +29,85 @@ pub struct Batches {
     view: Arc<MappedView>,
     device: Device,
     capacity: usize,
-    features: Tensor,
-    labels: Tensor,
+    inputs: Vec<Buffer>,
+    label: Option<Buffer>,
+    weight: Option<Buffer>,
+}
+
+/// Rows of one section.
+struct Buffer {
+    section: Section,
+    tensor: Tensor,
 }
 
 impl Batches {
     pub fn new(view: Arc<MappedView>, capacity: usize, device: Device) -> Result<Self> {
-        let width = view.view().inputs[0].width();
-        let shape = [capacity as i64, width as i64];
-        let features = Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?;
-        let labels = match view.labels() {
-            None => Tensor::f_zeros([0], (Kind::Float, Device::Cpu))?,
-            Some(Labels::Class(_)) => Tensor::f_zeros([shape[0]], (Kind::Int64, Device::Cpu))?,
-            Some(Labels::Value(_)) => Tensor::f_zeros([shape[0]], (Kind::Float, Device::Cpu))?,
-        };
-        Ok(Self { view, device, capacity, features, labels })
+        let description = view.view();
+        let buffer = |section: &Section| Buffer::new(section, capacity);
+        let inputs = description.inputs.iter().map(buffer).collect::<Result<_>>()?;
+        let label = description.label.as_ref().map(buffer).transpose()?;
+        let counts = description.order.sampling != Sampling::Weighted;
+        let weight = description.weight.as_ref().filter(|_| counts).map(buffer).transpose()?;
+        Ok(Self { view, device, capacity, inputs, label, weight })
     }
 
-    pub fn view(&self) -> &MappedView {
+    pub fn view(&self) -> &Arc<MappedView> {
         &self.view
     }
 
     /// Gathers these rows of the view, at most the capacity.
     pub fn gather(&mut self, rows: &[u32]) -> Result<Batch> {
-        let rows = &rows[..rows.len().min(self.capacity)];
-        let n = rows.len();
-        let input = &self.view.view().inputs[0];
-        let row_bytes = input.row_bytes() as usize;
-        // SAFETY: both tensors are contiguous CPU tensors of at least `n` rows that only this object and
-        // batches handed out earlier see; nothing reads those while `self` is borrowed mutably.
-        let out =
-            unsafe { std::slice::from_raw_parts_mut(self.features.data_ptr().cast::<u8>(), n * row_bytes) };
-        copy_rows(self.view.section(input), row_bytes, rows, out);
-        match self.view.labels() {
-            None => {}
-            Some(Labels::Class(labels)) => {
-                // SAFETY: as above.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.labels.data_ptr().cast::<i64>(), n) };
-                rows.iter().zip(out).for_each(|(&row, out)| *out = labels[row as usize]);
-            }
-            Some(Labels::Value(labels)) => {
-                // SAFETY: as above.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.labels.data_ptr().cast::<f32>(), n) };
-                rows.iter().zip(out).for_each(|(&row, out)| *out = labels[row as usize]);
-            }
-        }
-        let (mut features, mut labels) = if n == self.capacity {
-            (self.features.shallow_clone(), self.labels.shallow_clone())
-        } else {
-            let labels = n.min(self.labels.size().first().map_or(0, |&l| l as usize));
-            (self.features.f_narrow(0, 0, n as i64)?, self.labels.f_narrow(0, 0, labels as i64)?)
+        let Self { view, device, capacity, inputs, label, weight } = self;
+        let rows = &rows[..rows.len().min(*capacity)];
+        let gather = |buffer: &mut Buffer| buffer.gather(view, rows, *capacity, *device);
+        let inputs = inputs.iter_mut().map(&gather).collect::<Result<_>>()?;
+        let labels = match label {
+            Some(buffer) => gather(buffer)?,
+            None => Tensor::f_zeros([0], (Kind::Float, *device))?,
         };
-        if self.device != Device::Cpu {
-            features = features.f_to(self.device)?;
-            labels = labels.f_to(self.device)?;
-        }
-        Ok(Batch { features, labels, rows: n })
+        let weights = weight.as_mut().map(gather).transpose()?;
+        let weight = match (&weights, view.weights()) {
+            (Some(_), Some(weights)) => rows.iter().map(|&row| f64::from(weights[row as usize])).sum(),
+            _ => rows.len() as f64,
+        };
+        Ok(Batch { inputs, labels, weights, rows: rows.len(), weight })
+    }
+}
+
+impl Buffer {
+    fn new(section: &Section, capacity: usize) -> Result<Self> {
+        let shape: Vec<i64> =
+            [capacity as i64].into_iter().chain(section.shape.iter().map(|&n| n as i64)).collect();
+        let tensor = Tensor::f_zeros(shape, (kind(section.dtype), Device::Cpu))?;
+        Ok(Self { section: section.clone(), tensor })
+    }
+
+    fn gather(&mut self, view: &MappedView, rows: &[u32], capacity: usize, device: Device) -> Result<Tensor> {
+        let row_bytes = self.section.row_bytes() as usize;
+        // SAFETY: a contiguous CPU tensor of `capacity` rows that only this object and batches handed out earlier
+        // see; nothing reads those while `self` is borrowed mutably.
+        let out = unsafe {
+            std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<u8>(), rows.len() * row_bytes)
+        };
+        copy_rows(view.section(&self.section), row_bytes, rows, out);
+        let tensor = if rows.len() == capacity {
+            self.tensor.shallow_clone()
+        } else {
+            self.tensor.f_narrow(0, 0, rows.len() as i64)?
+        };
+        Ok(if device == Device::Cpu { tensor } else { tensor.f_to(device)? })
+    }
+}
+
+fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::Float64 => Kind::Double,
+        Dtype::Int8 => Kind::Int8,
+        Dtype::Int16 => Kind::Int16,
+        Dtype::Int32 => Kind::Int,
+        Dtype::Int64 => Kind::Int64,
+        Dtype::Uint8 => Kind::Uint8,
+        Dtype::Bool => Kind::Bool,
     }
 }

@@ -5,4 +5,4 @@ mod cache;
 
 pub use batches::{Batch, Batches};
 pub use cache::ViewCache;
-pub use lethe_view::{Labels, MappedView, epoch_order};
+pub use lethe_view::{EpochOrder, Labels, MappedView, Paging, Step, Steps, epoch_order};

@@ -1,22 +1,24 @@
-//! The mean loss, weighted by rows.
+//! The mean loss.
 
-/// A mean of batch means, each weighted by its rows; also used for the training loss.
+/// A mean of batch means, each weighted by its rows or by their weights; also used for the training loss.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct MeanLoss {
     sum: f64,
-    rows: u64,
+    weight: f64,
+    any: bool,
 }
 
 impl MeanLoss {
-    /// `mean` over `rows` rows.
-    pub fn add(&mut self, mean: f64, rows: usize) {
-        self.sum += mean * rows as f64;
-        self.rows += rows as u64;
+    /// `mean` over so many rows, or over rows whose weights have this sum.
+    pub fn add(&mut self, mean: f64, weight: f64) {
+        self.sum += mean * weight;
+        self.weight += weight;
+        self.any = true;
     }
 
-    /// NaN without rows.
+    /// NaN without rows, 0 where all of them have weight 0.
     pub fn value(&self) -> f64 {
-        self.sum / self.rows as f64
+        if self.any && self.weight == 0.0 { 0.0 } else { self.sum / self.weight }
     }
 }
 
@@ -28,8 +30,10 @@ mod tests {
     fn a_short_batch_weighs_less() {
         let mut loss = MeanLoss::default();
         assert!(loss.value().is_nan());
-        loss.add(1.0, 3);
-        loss.add(5.0, 1);
+        loss.add(0.0, 0.0);
+        assert_eq!(loss.value(), 0.0);
+        loss.add(1.0, 3.0);
+        loss.add(5.0, 1.0);
         assert_eq!(loss.value(), 2.0);
     }
 }

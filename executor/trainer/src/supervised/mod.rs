@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use lethe_flight::message::training::{Function, Metrics};
 use lethe_flight::tensors;
 
-use crate::data::{Batches, epoch_order};
+use crate::data::{Batches, EpochOrder, Paging, Step, Steps};
 use crate::error::{Error, Result};
 use crate::function::{Completion, Flow, TrainingFunction, TrialContext};
 use crate::torch::{self, Optimizer, OptimizerOptions};
@@ -70,9 +70,9 @@ impl TrainingFunction for Supervised {
         if model.parameters().is_empty() {
             return Err(Error::trial("the module has no trainable parameters"));
         }
-        let train = view.train().to_vec();
-        let batch_size = settings.batch_size.min(train.len());
-        let steps_per_epoch = train.len().div_ceil(batch_size) as u64;
+        let steps = Steps::new(view.train().len(), settings.batch_size, settings.drop_last)?;
+        let epochs = EpochOrder::new(view.clone(), seed)?;
+        let steps_per_epoch = steps.count() as u64;
         let rates = Rates::new(&settings, steps_per_epoch);
         let mut optimizer = Optimizer::new(
             model.parameters(),
@@ -83,8 +83,8 @@ impl TrainingFunction for Supervised {
                 keeps_momentum: rates.keeps_momentum(),
             },
         )?;
-        let mut batches = Batches::new(view.clone(), batch_size, device)?;
-        let validation_size = VALIDATION_ROWS.max(batch_size).min(view.validation().len().max(1));
+        let mut batches = Batches::new(view.clone(), steps.capacity(), device)?;
+        let validation_size = VALIDATION_ROWS.max(steps.capacity()).min(view.validation().len().max(1));
         let mut validation = Batches::new(view.clone(), validation_size, device)?;
         let mut keeper = Keeper::default();
         let mut order = Vec::new();
@@ -98,21 +98,23 @@ impl TrainingFunction for Supervised {
         let mut step = u64::from(trained) * steps_per_epoch;
         trial.first_step();
         for epoch in trained + 1..=settings.epochs {
-            epoch_order(&train, seed, epoch, &mut order);
+            let mut paging = Paging::new(view.clone(), epochs.fill(epoch, &mut order));
             model.program.train(true)?;
             let mut train_loss = TrainLoss::new(epoch);
-            for rows in order.chunks(batch_size) {
+            for Step { places, .. } in steps.iter() {
                 if trial.is_stopped() {
                     return keeper.end(trial, Completion::Stopped);
                 }
-                let batch = batches.gather(rows)?;
+                paging.reach(places.clone());
+                let batch = batches.gather(&order[places])?;
                 let loss = objective.loss(&mut model.program, &batch)?;
                 loss.f_backward()?;
-                train_loss.add(&loss, batch.rows, step + 1)?;
+                train_loss.add(&loss, objective.counts(&batch), step + 1)?;
                 let rate = rates.at(step);
                 optimizer.step(rate.lr, rate.momentum)?;
                 step += 1;
             }
+            drop(paging);
             let mut report = Metrics::from([("train_loss".into(), train_loss.finish()?)]);
             if !view.validation().is_empty() {
                 model.program.train(false)?;

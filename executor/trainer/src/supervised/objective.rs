@@ -1,6 +1,6 @@
 //! The loss of a batch: a named loss function on the module's output, or the module's own steps.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use lethe_flight::message::training::Loss;
 use tch::{Kind, Reduction, Tensor};
@@ -9,12 +9,12 @@ use crate::data::{Batch, Labels, MappedView};
 use crate::error::{Error, Result};
 use crate::torch::Program;
 
-/// Keys of the batch that a module's own steps get.
-const FEATURES: &CStr = c"features";
+/// Keys of the batch that a module's own steps get, beside the inputs' names.
 const LABEL: &CStr = c"label";
+const WEIGHT: &CStr = c"weight";
 
 /// How the loss of a trial is computed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Objective {
     Named {
         loss: Loss,
@@ -23,6 +23,8 @@ pub enum Objective {
     /// `training_step(batch)`, and `validation_step(batch)` if the module has one.
     Own {
         validates: bool,
+        /// Names of the inputs.
+        keys: Vec<CString>,
     },
 }
 
@@ -39,7 +41,7 @@ impl Objective {
                      training_step with @torch.jit.export",
                 ));
             }
-            return Ok(Self::Own { validates: has("validation_step") });
+            return Ok(Self::Own { validates: has("validation_step"), keys: keys(view)? });
         };
         match (loss, view.labels()) {
             (_, None) => {
@@ -62,15 +64,16 @@ impl Objective {
         }
     }
 
-    /// The mean loss of a batch, a tensor to call backward on.
+    /// The mean loss of a batch, a tensor to call backward on. With weights `w` and the losses `l` of its rows it is
+    /// `sum(w l) / sum(w)`, and 0 where all weights are; what the module's own step does with them is its own affair.
     pub fn loss(&self, program: &mut Program, batch: &Batch) -> Result<Tensor> {
         match self {
             Self::Named { .. } => {
-                let output = program.forward(&batch.features)?;
+                let output = program.forward(&batch.inputs)?;
                 self.of_output(&output, batch)
             }
-            Self::Own { .. } => {
-                let entries = own_step(program, "training_step", batch)?;
+            Self::Own { keys, .. } => {
+                let entries = own_step(program, "training_step", keys, batch)?;
                 let names: Vec<String> = entries.iter().map(|(name, _)| name.clone()).collect();
                 entries.into_iter().find(|(name, _)| name.is_empty() || name == "loss").map(|(_, t)| t).ok_or_else(
                     || {
@@ -83,15 +86,25 @@ impl Objective {
         }
     }
 
+    /// What the mean loss of a batch counts in that of an epoch: its rows, or where the loss is ours the sum of their
+    /// weights.
+    pub fn counts(&self, batch: &Batch) -> f64 {
+        match self {
+            Self::Named { .. } => batch.weight,
+            Self::Own { .. } => batch.rows as f64,
+        }
+    }
+
     /// The mean loss of outputs that have been computed. For [`Objective::Named`].
     pub fn of_output(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
         let Self::Named { loss, classes } = *self else {
             return Err(Error::trial("a module with its own training_step has no loss function"));
         };
+        let reduction = if batch.weights.is_some() { Reduction::None } else { Reduction::Mean };
         if loss == Loss::CrossEntropy {
             check_classes(output, batch, classes)?;
             let none = None::<Tensor>;
-            return Ok(output.f_cross_entropy_loss(&batch.labels, none, Reduction::Mean, -100, 0.0)?);
+            return weighted(output.f_cross_entropy_loss(&batch.labels, none, reduction, -100, 0.0)?, batch);
         }
         let output = one_per_row(output, batch)?;
         let labels = match batch.labels.f_kind()? {
@@ -99,28 +112,52 @@ impl Objective {
             _ => batch.labels.f_to_kind(Kind::Float)?,
         };
         let none = None::<Tensor>;
-        Ok(match loss {
+        let losses = match loss {
             Loss::BinaryCrossEntropy => {
                 check_binary(classes)?;
-                output.f_binary_cross_entropy_with_logits(
-                    &labels,
-                    none.as_ref(),
-                    none.as_ref(),
-                    Reduction::Mean,
-                )?
+                output.f_binary_cross_entropy_with_logits(&labels, none.as_ref(), none.as_ref(), reduction)?
             }
-            Loss::L1 => output.f_l1_loss(&labels, Reduction::Mean)?,
-            Loss::Huber => output.f_huber_loss(&labels, Reduction::Mean, 1.0)?,
-            Loss::Mse | Loss::CrossEntropy => output.f_mse_loss(&labels, Reduction::Mean)?,
-        })
+            Loss::L1 => output.f_l1_loss(&labels, reduction)?,
+            Loss::Huber => output.f_huber_loss(&labels, reduction, 1.0)?,
+            Loss::Mse | Loss::CrossEntropy => output.f_mse_loss(&labels, reduction)?,
+        };
+        weighted(losses, batch)
     }
 }
 
-/// Calls one of the module's own steps with `{"features": …, "label": …}` (`label` only if there is one).
-pub fn own_step(program: &mut Program, method: &str, batch: &Batch) -> Result<Vec<(String, Tensor)>> {
-    let has_label = batch.labels.size().first().is_some_and(|&n| n > 0);
-    let entries = [(FEATURES, &batch.features), (LABEL, &batch.labels)];
-    program.step(method, &entries[..if has_label { 2 } else { 1 }])
+/// Calls one of the module's own steps with `{"features": …, "label": …, "weight": …}`: each input by its name, and
+/// label and weight where there are.
+pub fn own_step(
+    program: &mut Program,
+    method: &str,
+    keys: &[CString],
+    batch: &Batch,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut entries: Vec<(&CStr, &Tensor)> = keys.iter().map(CString::as_c_str).zip(&batch.inputs).collect();
+    if batch.labels.size().first().is_some_and(|&n| n > 0) {
+        entries.push((LABEL, &batch.labels));
+    }
+    entries.extend(batch.weights.as_ref().map(|weights| (WEIGHT, weights)));
+    program.step(method, &entries)
+}
+
+fn keys(view: &MappedView) -> Result<Vec<CString>> {
+    let names = view.view().inputs.iter().map(|input| input.name.as_str());
+    let key = |name: &str| match CString::new(name) {
+        Ok(key) if key.as_c_str() != LABEL && key.as_c_str() != WEIGHT => Ok(key),
+        _ => Err(Error::trial(format!(
+            "the input {name:?} needs another name: training_step gets {LABEL:?} and {WEIGHT:?} under these keys"
+        ))),
+    };
+    names.map(key).collect()
+}
+
+/// The mean by weight of the losses of each row; what it is given if there are no weights.
+fn weighted(losses: Tensor, batch: &Batch) -> Result<Tensor> {
+    let Some(weights) = &batch.weights else { return Ok(losses) };
+    let sum = (losses.f_mul(weights)?).f_sum(losses.f_kind()?)?;
+    let total = if batch.weight > 0.0 { batch.weight } else { 1.0 };
+    Ok(sum.f_div_scalar(total)?)
 }
 
 fn check_classes(output: &Tensor, batch: &Batch, classes: Option<(i64, i64)>) -> Result<()> {
@@ -181,7 +218,7 @@ mod tests {
         let expected: std::collections::BTreeMap<String, f64> = serde_json::from_str(fixture).unwrap();
         let outputs = Tensor::from_slice(&[-2.0f32, 0.5, 1.5, -0.25]);
         let logits = Tensor::linspace(-1.0, 2.0, 12, (Kind::Float, tch::Device::Cpu)).reshape([4, 3]);
-        let batch = |labels| Batch { features: Tensor::new(), labels, rows: 4 };
+        let batch = |labels| Batch { inputs: Vec::new(), labels, weights: None, rows: 4, weight: 4.0 };
         let values = || batch(Tensor::from_slice(&[1.0f32, 0.0, 1.0, 0.0]));
         for (loss, name) in [
             (Loss::CrossEntropy, "cross_entropy"),
@@ -202,6 +239,45 @@ mod tests {
                 Ok(flat)
             };
             assert!((found.unwrap().double_value(&[]) - expected[name]).abs() < 1e-6, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_weighted_loss_is_the_mean_by_weight_of_the_rows_losses() {
+        let logits = || Tensor::linspace(-1.0, 2.0, 12, (Kind::Float, tch::Device::Cpu)).reshape([4, 3]);
+        let outputs = || Tensor::from_slice(&[-2.0f32, 0.5, 1.5, -0.25]);
+        let part = |rows: &[i64], weights: Option<&[f32]>, classes: bool| {
+            let index = Tensor::from_slice(rows);
+            let labels = if classes {
+                Tensor::from_slice(&[0i64, 2, 1, 2])
+            } else {
+                Tensor::from_slice(&[1.0f32, 0.0, 1.0, 0.0])
+            };
+            let outputs = if classes { logits() } else { outputs() };
+            let batch = Batch {
+                inputs: Vec::new(),
+                labels: labels.index_select(0, &index),
+                weights: weights.map(Tensor::from_slice),
+                rows: rows.len(),
+                weight: weights.map_or(rows.len() as f64, |w| w.iter().map(|&w| f64::from(w)).sum()),
+            };
+            (outputs.index_select(0, &index).set_requires_grad(true), batch)
+        };
+        for loss in [Loss::CrossEntropy, Loss::BinaryCrossEntropy, Loss::Mse, Loss::L1, Loss::Huber] {
+            let classes = loss == Loss::CrossEntropy;
+            let objective = Objective::Named { loss, classes: None };
+            let value = |(outputs, batch): (Tensor, Batch)| {
+                let loss = objective.of_output(&outputs, &batch).unwrap();
+                loss.backward();
+                let grad = outputs.grad().abs().sum(Kind::Double).double_value(&[]);
+                (loss.double_value(&[]), grad)
+            };
+            // A row of weight 3 is that row three times, and one of weight 0 is not there.
+            let (repeated, slope) = value(part(&[1, 1, 1, 3], None, classes));
+            let (weighted, same_slope) = value(part(&[0, 1, 2, 3], Some(&[0.0, 3.0, 0.0, 1.0]), classes));
+            assert!((repeated - weighted).abs() < 1e-6, "{loss:?}: {repeated} {weighted}");
+            assert!((slope - same_slope).abs() < 1e-6, "{loss:?}: {slope} {same_slope}");
+            assert_eq!(value(part(&[0, 1], Some(&[0.0, 0.0]), classes)), (0.0, 0.0), "{loss:?}");
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub metrics: Vec<Metric>,
     pub epochs: u32,
     pub batch_size: usize,
+    /// Leaves out an epoch's last batch where it is short.
+    pub drop_last: bool,
     pub optimizer: Optimizer,
     pub lr: f64,
     pub weight_decay: f64,
@@ -40,6 +42,7 @@ impl Settings {
             metrics: defaults.metrics.clone(),
             epochs: count("epochs", defaults.epochs)?,
             batch_size: count("batch_size", defaults.batch_size)? as usize,
+            drop_last: value("drop_last", defaults.drop_last.into()).flag()?,
             optimizer: value("optimizer", serde(&defaults.optimizer))
                 .choice(&["adam", "adamw", "sgd", "rmsprop"])?,
             lr: number("lr", defaults.lr)?,
@@ -84,6 +87,10 @@ impl Given {
             .and_then(|n| u32::try_from(n).ok())
             .filter(|&n| n >= 1)
             .ok_or_else(|| self.refused("a whole number of at least 1"))
+    }
+
+    fn flag(&self) -> Result<bool> {
+        self.value.as_bool().ok_or_else(|| self.refused("true or false"))
     }
 
     fn not_negative(&self) -> Result<f64> {
@@ -142,12 +149,13 @@ mod tests {
         assert_eq!((plain.epochs, plain.lr, plain.grad_clip), (3, 1e-3, None));
         let set = resolve(json!({
             "lr": 1, "batch_size": 64.0, "epochs": 5, "optimizer": "SGD", "weight_decay": 0.1, "momentum": 0,
-            "schedule": "one_cycle", "grad_clip": 0.5,
+            "schedule": "one_cycle", "grad_clip": 0.5, "drop_last": true,
         }))
         .unwrap();
         assert_eq!((set.lr, set.batch_size, set.epochs, set.optimizer), (1.0, 64, 5, Optimizer::Sgd));
         assert_eq!((set.weight_decay, set.momentum, set.grad_clip), (0.1, 0.0, Some(0.5)));
-        assert_eq!(set.schedule, Schedule::OneCycle);
+        assert_eq!((set.schedule, set.drop_last), (Schedule::OneCycle, true));
+        assert!(!plain.drop_last);
     }
 
     #[test]
@@ -156,6 +164,7 @@ mod tests {
             (json!({"lr": "fast"}), "hparam lr must be a number of at least 0, not \"fast\""),
             (json!({"lr": -1}), "hparam lr must be a number of at least 0, not -1"),
             (json!({"batch_size": 0}), "hparam batch_size must be a whole number of at least 1, not 0"),
+            (json!({"drop_last": 1}), "hparam drop_last must be true or false, not 1"),
             (json!({"epochs": 2.5}), "hparam epochs must be a whole number of at least 1, not 2.5"),
             (
                 json!({"optimizer": "lion"}),

@@ -12,8 +12,8 @@ const WAITING: usize = 32;
 /// Collects the loss of each step. On the CPU each is read at once, from a GPU many together.
 pub struct TrainLoss {
     mean: MeanLoss,
-    /// Loss, rows and step (from 1 over the whole trial).
-    waiting: Vec<(Tensor, usize, u64)>,
+    /// Loss, the weight of its batch, and step (from 1 over the whole trial).
+    waiting: Vec<(Tensor, f64, u64)>,
     epoch: u32,
 }
 
@@ -24,15 +24,15 @@ impl TrainLoss {
 
     /// # Errors
     /// If this loss, or one of those that waited, is NaN or infinite: names the step.
-    pub fn add(&mut self, loss: &Tensor, rows: usize, step: u64) -> Result<()> {
+    pub fn add(&mut self, loss: &Tensor, weight: f64, step: u64) -> Result<()> {
         if loss.device() == Device::Cpu {
-            return self.count(scalar(loss)?, rows, step);
+            return self.count(scalar(loss)?, weight, step);
         }
-        self.waiting.push((loss.f_detach()?, rows, step));
+        self.waiting.push((loss.f_detach()?, weight, step));
         if self.waiting.len() < WAITING { Ok(()) } else { self.read() }
     }
 
-    /// The row-weighted mean of the epoch.
+    /// The mean of the epoch, by rows or their weights.
     pub fn finish(mut self) -> Result<f64> {
         self.read()?;
         Ok(self.mean.value())
@@ -47,13 +47,13 @@ impl TrainLoss {
             Tensor::f_stack(&losses, 0)?.f_reshape([-1])?.f_to_kind(tch::Kind::Double)?.f_to(Device::Cpu)?;
         let values = Vec::<f64>::try_from(&stacked)?;
         let waiting = std::mem::take(&mut self.waiting);
-        for (value, (_, rows, step)) in values.into_iter().zip(waiting) {
-            self.count(value, rows, step)?;
+        for (value, (_, weight, step)) in values.into_iter().zip(waiting) {
+            self.count(value, weight, step)?;
         }
         Ok(())
     }
 
-    fn count(&mut self, loss: f64, rows: usize, step: u64) -> Result<()> {
+    fn count(&mut self, loss: f64, weight: f64, step: u64) -> Result<()> {
         if !loss.is_finite() {
             let what = if loss.is_nan() { "NaN" } else { "not finite" };
             return Err(Error::trial(format!(
@@ -61,7 +61,7 @@ impl TrainLoss {
                 self.epoch
             )));
         }
-        self.mean.add(loss, rows);
+        self.mean.add(loss, weight);
         Ok(())
     }
 }

@@ -1,16 +1,18 @@
 //! Validation: loss and metrics over the whole validation set.
 
+use lethe_flight::message::dataset::Part;
 use lethe_flight::message::training::{Metric as Name, Metrics};
 use tch::{Device, Kind, Tensor};
 
 use super::objective::{Objective, own_step};
-use crate::data::{Batch, Batches};
+use crate::data::{Batch, Batches, Paging};
 use crate::error::{Error, Result};
 use crate::metrics::{self, MeanLoss, Metric, Outputs};
 use crate::torch::{Program, scalar};
 
 /// Adds the validation metrics to `report`: `loss`, those asked for, and those of the module's own
-/// `validation_step`, which are averaged with the rows as weights. The module must be in evaluation mode.
+/// `validation_step`, which are averaged with the rows as weights. Where rows have weights, `loss` is the mean by
+/// weight of their losses; the other metrics count each row alike. The module must be in evaluation mode.
 pub fn validate(
     program: &mut Program,
     objective: &Objective,
@@ -27,20 +29,24 @@ pub fn validate(
         })
         .collect();
     let mut means: std::collections::BTreeMap<String, MeanLoss> = Default::default();
-    let rows = batches.view().validation().to_vec();
+    let view = batches.view().clone();
+    let mut paging = Paging::sequential(view.clone(), Part::Validation, capacity);
+    let mut seen = 0;
     let _no_grad = tch::no_grad_guard();
-    for rows in rows.chunks(capacity) {
+    for rows in view.validation().chunks(capacity) {
+        paging.reach(seen..seen + rows.len());
+        seen += rows.len();
         let batch = batches.gather(rows)?;
         let mut output = None;
         match objective {
             Objective::Named { .. } => {
-                let made = program.forward(&batch.features)?;
+                let made = program.forward(&batch.inputs)?;
                 let loss = objective.of_output(&made, &batch)?;
-                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.rows);
+                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.weight);
                 output = Some(made);
             }
-            Objective::Own { validates: true } => {
-                for (name, value) in own_step(program, "validation_step", &batch)? {
+            Objective::Own { validates: true, keys } => {
+                for (name, value) in own_step(program, "validation_step", keys, &batch)? {
                     let name = if name.is_empty() { "loss".into() } else { name };
                     if value.numel() != 1 {
                         return Err(Error::trial(format!(
@@ -48,18 +54,18 @@ pub fn validate(
                             value.size()
                         )));
                     }
-                    means.entry(name).or_default().add(scalar(&value)?, batch.rows);
+                    means.entry(name).or_default().add(scalar(&value)?, batch.rows as f64);
                 }
             }
-            Objective::Own { validates: false } => {
+            Objective::Own { validates: false, .. } => {
                 let loss = objective.loss(program, &batch)?;
-                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.rows);
+                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.rows as f64);
             }
         }
         if !computed.is_empty() {
             let output = match output {
                 Some(output) => output,
-                None => program.forward(&batch.features)?,
+                None => program.forward(&batch.inputs)?,
             };
             update(&mut computed, &output, &batch)?;
         }

@@ -44,7 +44,8 @@ unsafe extern "C" {
     pub fn lethe_program_train(program: *mut RawProgram, on: c_int) -> *mut c_char;
     pub fn lethe_program_forward(
         program: *mut RawProgram,
-        features: *const C_tensor,
+        inputs: *const *const C_tensor,
+        count: usize,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub fn lethe_program_step(

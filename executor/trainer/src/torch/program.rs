@@ -83,11 +83,13 @@ impl Program {
         check(unsafe { ffi::lethe_program_train(self.raw, i32::from(on)) })
     }
 
-    /// `forward(features)`, which must return one tensor.
-    pub fn forward(&mut self, features: &Tensor) -> Result<Tensor> {
+    /// `forward(…)` with an argument for each input, which must return one tensor.
+    pub fn forward(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
+        let inputs: Vec<_> = inputs.iter().map(|tensor| tensor.as_ptr()).collect();
         let mut out = std::ptr::null_mut();
-        // SAFETY: `out` is set to a tensor that is ours where no error is returned.
-        check(unsafe { ffi::lethe_program_forward(self.raw, features.as_ptr(), &mut out) })?;
+        // SAFETY: the array has as many elements as is said and lives through the call; `out` is set to a tensor
+        // that is ours where no error is returned.
+        check(unsafe { ffi::lethe_program_forward(self.raw, inputs.as_ptr(), inputs.len(), &mut out) })?;
         Ok(unsafe { Tensor::from_ptr(out) })
     }
 

@@ -1,6 +1,9 @@
 //! Trials for tests: fixtures, views and runs in a temporary folder.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[path = "../../../view/tests/file/mod.rs"]
+pub mod file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
