@@ -13,10 +13,10 @@
 //! | `chronicle` | its state machine, journal and tables |
 //! | `engine` | who suggests |
 //! | `timers` | when something is due |
-//! | `ledger` | where the slots' time went |
+//! | `ledger`, `rows` | where the slots' time went; the trials' rows for queries |
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
-//! | `files` | programs, weights, checkpoints |
+//! | `files`, `programs` | weights, checkpoints; programs |
 
 mod actor;
 mod calls;
@@ -30,10 +30,14 @@ mod files;
 mod ledger;
 pub(crate) mod open;
 mod pages;
+mod programs;
 mod registry;
+mod rows;
 pub(crate) mod setup;
 mod slot;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::path::PathBuf;
