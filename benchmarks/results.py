@@ -1,5 +1,5 @@
-"""`results_query_ms`: a group-by over the reports of 10,000 trials × 100 epochs, answered by the driver's
-tables while the experiment runs (`driver/tables/examples/results_query.rs`)."""
+"""`results_query_ms`: a group-by over the reports of 10,000 trials × 100 epochs, asked over Flight while the
+experiment runs, from the query to the answer's last row (`driver/examples/results_query.rs`)."""
 
 from __future__ import annotations
 

@@ -28,8 +28,9 @@ def parsed(journal: bytes) -> list[dict[str, Any]]:
 
 
 def trains_after(events: list[dict[str, Any]], epoch: int) -> bool:
-    """Whether a trial has trained on after it was asked about at this epoch."""
-    return any(event["type"] == "report" and event["epoch"] > epoch for event in events)
+    """Whether a trial trains on after it was asked about at this epoch, and will for a while."""
+    last = next((event for event in reversed(events) if event["type"] in ("report", "ended")), None)
+    return last is not None and last["type"] == "report" and epoch < last["epoch"] < 2 * epoch
 
 
 def count(folder: Path, kind: str, **fields: Any) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conftest import lethe_processes
+from journals import trains_after
 
 PRELUDE = """
     import json, os, sys, threading, time
@@ -132,6 +135,19 @@ def training_now(before: set[int]) -> set[int]:
     """Trainers that came after `before` and have computed for a while: they are past their start."""
     new = {pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer"}
     return {pid for pid in new if cpu_seconds(pid) > 0.5}
+
+
+def held_after(events: Callable[[], list[dict[str, Any]]], epoch: int, before: set[int]) -> bool:
+    """Whether the trial of the only trainer that came after `before` trains on after this epoch: then the
+    trainer stands still, and the trial stays there until it is killed."""
+    if not trains_after(events(), epoch):
+        return False
+    (trainer,) = (pid for pid in lethe_processes() - before if executable(pid) == "lethe-trainer")
+    os.kill(trainer, signal.SIGSTOP)
+    if trains_after(events(), epoch):
+        return True
+    os.kill(trainer, signal.SIGCONT)
+    return False
 
 
 def jvm_of(trainer: int) -> int:

@@ -81,7 +81,7 @@ def test_a_killed_spark_executor_is_replaced(conf: dict[str, Any]) -> None:
         assert wait_for(lambda: sum(cpu_seconds(pid) > 0.5 for pid in trainers()) == 2, 30)
         orphan = parent(trainers()[0])
         os.kill(jvm_of(trainers()[0]), 9)
-        assert wait_for(lambda: executable(orphan) != "lethe-executor", 5), "it outlived its Spark executor"
+        assert wait_for(lambda: executable(orphan) != "lethe-executor", 15), "it outlived its Spark executor"
         said = program.says()
         assert said["states"] == ["finished"] * 6
         assert max(said["attempts"]) == 2

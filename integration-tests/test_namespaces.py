@@ -28,7 +28,7 @@ case "$*" in
 esac
 """
 RUN = """
-    import pathlib
+    import pathlib, signal
     from journals import count
     from lethe.application.registry import _APPLICATIONS
 
@@ -52,11 +52,25 @@ RUN = """
         workers = sql(f"select worker_pid from slots where slot = {found[0]['slot']}")
         return {**found[0], "worker": workers[-1]["worker_pid"]}
 
+    held = []
+
+    def hold():
+        # Its worker stands still, so that the trial is still there when its host is lost.
+        hit = promoted()
+        if hit is None:
+            return False
+        os.kill(hit["worker"], signal.SIGSTOP)
+        if promoted() == hit:
+            held.append(hit)
+        else:
+            os.kill(hit["worker"], signal.SIGCONT)
+        return bool(held)
+
     def watch():
         # Reports are there once the experiment is.
         assert wait_for(lambda: count(pathlib.Path(runs, "apart"), "report") > 0, 90)
-        assert wait_for(lambda: promoted() is not None, 60)
-        say(**promoted())
+        assert wait_for(hold, 60)
+        say(**held[0])
 
     threading.Thread(target=watch, daemon=True).start()
     train, what = training(epochs=81, batch_size=4), search(12, stopping=lethe.ASHA(reduction=3))
@@ -129,7 +143,7 @@ def test_a_lost_host_s_trial_goes_on_elsewhere(apart: dict[str, Any]) -> None:
             assert not Path(f"/proc/{pid}/root{hidden}/runs").exists(), "the driver's folders are not there"
         orphan = parent(hit["worker"])
         os.kill(jvm_of(hit["worker"]), signal.SIGKILL)
-        assert wait_for(lambda: executable(orphan) != "lethe-executor", 5)
+        assert wait_for(lambda: executable(orphan) != "lethe-executor", 15)
         said = program.says()
     assert said["states"] == ["finished", "stopped"]
     assert said["executors"] >= 2

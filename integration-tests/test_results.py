@@ -128,9 +128,9 @@ def test_only_a_select_is_answered(dataset: lethe.Dataset, tmp_path: Path) -> No
 
 
 def test_a_budget_of_seconds_ends_the_search(dataset: lethe.Dataset) -> None:
-    result = run(dataset, search(None, seconds=1.5), epochs=100000, name="seconds")  # type: ignore[arg-type]
+    result = run(dataset, search(None, seconds=4.0), epochs=100000, name="seconds")  # type: ignore[arg-type]
     assert not result.interrupted
-    assert 1.4 < result.wall_s < 6
+    assert 3.9 < result.wall_s < 15
     assert "stopped" in set(result.trials["state"])
     assert count(RUNS / "seconds", "time_up") == 1
 
@@ -160,13 +160,13 @@ def test_a_trial_s_time_ends_it_alone(dataset: lethe.Dataset) -> None:
     what = search(
         4,
         space=space,
-        trial_seconds=0.7,
+        trial_seconds=5,
         enqueue=[{"epochs": e, "lr": 1e-3} for e in (10_000_000, 1, 1, 10_000_000)],
     )
     result = run(dataset, what, name="trial-time")
     assert result.trials["state"].tolist() == ["stopped", "finished", "finished", "stopped"]
     assert (result.trials["epochs"] >= 1).all()
-    assert count(RUNS / "trial-time", "trial_time_up") >= 2
+    assert count(RUNS / "trial-time", "trial_time_up") == 2
 
 
 class Raises(nn.Module):

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import lethe_processes, wait_for
-from journals import count, events, trains_after
-from programs import Program
+from journals import count, events
+from programs import Program, held_after
 from searches import mlp, search, training
 from torch import nn
 
@@ -62,7 +62,7 @@ def decisions(result: lethe.Result) -> list[dict[str, Any]]:
 def test_a_killed_search_ends_as_if_nothing_had_been(dataset: lethe.Dataset) -> None:
     folder, before = Path("lethe-runs/killed"), lethe_processes()
     with Program(LOCAL, SEARCH) as program:
-        assert wait_for(lambda: trains_after(events(folder), 9), 60)
+        assert wait_for(lambda: held_after(lambda: events(folder), 9, before), 60)
         kill(program, before)
     at_death = events(folder)
     hit = next(event["trial"] for event in reversed(at_death) if event["type"] == "report")
@@ -135,16 +135,16 @@ def test_a_finished_search_is_extended_by_trials_and_paused_ones_go_on(dataset: 
 
 
 def test_a_finished_search_is_extended_by_time(dataset: lethe.Dataset) -> None:
-    first = run(dataset, search(None, seconds=1.0), epochs=1, name="longer")  # type: ignore[arg-type]
+    first = run(dataset, search(None, seconds=4.0), epochs=1, name="longer")  # type: ignore[arg-type]
     assert not first.interrupted
-    more = run(dataset, search(None, seconds=2.5), epochs=1, name="longer", resume=True)  # type: ignore[arg-type]
+    more = run(dataset, search(None, seconds=10.0), epochs=1, name="longer", resume=True)  # type: ignore[arg-type]
     done = first.trials[first.trials["state"] == "finished"]
     assert len(done) > 0
     assert (more.trials["state"] == "finished").sum() > len(done)
     kept = more.trials.loc[done.index]
     assert kept["value"].equals(done["value"])
     assert kept["attempts"].equals(done["attempts"])
-    nothing = run(dataset, search(None, seconds=2.0), epochs=1, name="longer", resume=True)  # type: ignore[arg-type]
+    nothing = run(dataset, search(None, seconds=9.0), epochs=1, name="longer", resume=True)  # type: ignore[arg-type]
     assert len(nothing.trials) <= len(more.trials) + 2, "its time was over"
 
 

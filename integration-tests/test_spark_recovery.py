@@ -55,7 +55,7 @@ def test_a_killed_trainer_costs_one_attempt(dataset: lethe.Dataset) -> None:
         os.kill(victims[0], signal.SIGKILL)
 
     before = executors()
-    result = during(kill, lambda: lethe.lagom(training(epochs=60), dataset, search(6), quiet=True))
+    result = during(kill, lambda: lethe.lagom(training(epochs=300), dataset, search(6), quiet=True))
     assert victims
     assert set(result.trials["state"]) == {"finished"}
     assert sorted(result.trials["attempts"]) == [1, 1, 1, 1, 1, 2]
@@ -70,7 +70,7 @@ def test_a_killed_executor_is_replaced_and_finds_its_partitions(dataset: lethe.D
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 
-    result = during(kill, lambda: lethe.lagom(training(epochs=60), dataset, search(6), quiet=True))
+    result = during(kill, lambda: lethe.lagom(training(epochs=300), dataset, search(6), quiet=True))
     assert len(killed) == 1
     assert set(result.trials["state"]) == {"finished"}
     assert max(result.trials["attempts"]) == 2
@@ -145,4 +145,4 @@ def test_executors_end_with_the_session(spark: Any, dataset: lethe.Dataset) -> N
     lethe.lagom(training(epochs=1), dataset, search(2), quiet=True)
     assert executors()
     spark.stop()
-    assert wait_for(lambda: not executors(), 5), "an executor outlived its session by 5 s"
+    assert wait_for(lambda: not executors(), 15), "an executor outlived its session by 15 s"

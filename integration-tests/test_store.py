@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
-from journals import parsed, trains_after
+from journals import events, parsed
 from moto.server import ThreadedMotoServer
-from programs import Program
+from programs import Program, held_after
 from searches import search, training
 
 import lethe
@@ -60,10 +60,17 @@ class Store:
         read = {name: client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names}
         return {name.removeprefix(prefix): data for name, data in read.items()}
 
+    def names(self, folder: str) -> set[str]:
+        return {name.split("/")[-1] for name in self.files() if name.startswith(f"{folder}/")}
+
     def events(self) -> list[dict[str, Any]]:
         """Of the journal's segments, laid end to end."""
         files = self.files()
         return parsed(b"".join(files[name] for name in sorted(files) if name.startswith("journal/")))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def s3(endpoint: str) -> Any:
@@ -117,7 +124,10 @@ def test_a_lost_host_s_search_goes_on_from_the_store(
     given = {"url": store.url, "options": store.options or None}
     folder, before = Path("lethe-runs/lost"), lethe_processes()
     with Program(LOCAL, SEARCH, "", epochs=EPOCHS, batch=BATCH, trials=TRIALS, **given) as program:
-        assert wait_for(lambda: trains_after(store.events(), 9), 60), program.process.poll()
+        assert wait_for(lambda: held_after(lambda: events(folder), 9, before), 60), program.process.poll()
+        # Journal and checkpoints follow to the store.
+        assert wait_for(lambda: store.events() == events(folder), 30)
+        assert wait_for(lambda: store.names("checkpoints") == names(folder / "checkpoints"), 30)
         os.kill(program.process.pid, signal.SIGKILL)
         assert wait_for(lambda: lethe_processes() <= before, 10)
     there = store.events()

@@ -62,8 +62,10 @@ struct Query {
 /// If there is no journal, or the query cannot be answered.
 pub async fn query(input: &mut impl BufRead, out: &mut impl Write) -> Result<()> {
     let Query { directory, query } = question(input)?;
-    let chronicle = open::read(&directory)?;
-    let mut answer = chronicle.snapshot(Vec::new())?.query(&query).await?;
+    let mut chronicle = open::read(&directory)?;
+    // Slots of a driver that was killed were held until the last that is known of it.
+    let last = chronicle.last();
+    let mut answer = chronicle.snapshot(last)?.query(&query).await?;
     let mut writer = StreamWriter::try_new(&mut *out, &answer.schema)?;
     while let Some(batch) = answer.rows.next().await {
         writer.write(&batch?)?;

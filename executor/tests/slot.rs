@@ -36,7 +36,10 @@ use tonic::Streaming;
 const SECRET: &str = "0123456789012345678901234567890123456789";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the slots of these tests wait for a stop.
-const STOP: Duration = Duration::from_millis(300);
+const STOP: Duration = Duration::from_secs(2);
+
+/// The trial whose checkpoints never come.
+const HUNG: u32 = 99;
 
 type Link = (Sender<ToSlot>, Receiver<FromSlot>);
 
@@ -68,6 +71,9 @@ impl Service for Shared {
     async fn get(&self, ticket: Ticket) -> Result<Outgoing<FlightData>> {
         let Ticket::Checkpoint { experiment, checkpoint } = ticket else { panic!("{ticket:?}") };
         assert_eq!(experiment, "x");
+        if checkpoint.trial == HUNG {
+            std::future::pending::<()>().await;
+        }
         ipc::send(self.0.file(&checkpoint)).await
     }
 
@@ -349,10 +355,44 @@ async fn a_worker_that_does_not_stop_is_killed_and_replaced() {
     assert_eq!(outcome(bench.next().await), Outcome::Stopped);
     bench.assign(4, "pauses", None).await;
     assert_eq!(bench.next().await, report(4, 2));
-    tokio::time::sleep(STOP * 2).await;
+    tokio::time::sleep(STOP + Duration::from_millis(500)).await;
     bench.decide(4, Verdict::Pause).await;
     assert_eq!(bench.next().await, checkpointed(4, 2));
     assert_eq!(outcome(bench.next().await), Outcome::Paused);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_slot_whose_files_travel_is_released_and_left_at_once() {
+    for by_task in [false, true] {
+        let mut bench = Bench::start(0).await;
+        bench.assign(1, "pauses", None).await;
+        assert_eq!(bench.next().await, report(1, 2));
+        bench.decide(1, Verdict::Pause).await;
+        // Its checkpoint is on the way to a driver that does not take it.
+        bench.has_begun(1).await;
+        match by_task {
+            false => bench.end().await,
+            true => {
+                bench.events = Box::new(futures::stream::empty());
+                let left = async { while let Some(Ok(_)) = bench.from.next().await {} };
+                tokio::time::timeout(PATIENCE, left).await.expect("its exchange ends with its task");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_whose_files_travel_is_stopped() {
+    let mut bench = Bench::start(9).await;
+    let checkpoint = CheckpointRef { trial: HUNG, attempt: 1, epoch: 2 };
+    bench.assign(1, "resumes", Some(checkpoint)).await;
+    bench.say(ToSlot::Stop { trial: 1, attempt: 1 }).await;
+    assert_eq!(outcome(bench.next().await), Outcome::Stopped);
+    // The same worker takes the next trial.
+    bench.assign(2, "saves nothing", None).await;
+    assert_eq!(lost(bench.next().await), "the trial's checkpoint did not arrive: the worker saved none");
+    bench.assign(3, "resumes", Some(checkpoint)).await;
     bench.end().await;
 }
 

@@ -22,7 +22,7 @@ pub enum Action {
     /// Answer a report at a rung. `why` where the trial does not go on.
     Decide { slot: SlotKey, trial: u32, attempt: u32, verdict: Verdict, why: Option<String> },
     /// End an attempt within a step; its `Ended` still comes.
-    Stop { slot: SlotKey, trial: u32, attempt: u32 },
+    Stop { slot: SlotKey, trial: u32, attempt: u32, why: String },
     /// The slot is needed no longer; nothing is said to it afterwards.
     Release { slot: SlotKey },
     /// The trial has saved a checkpoint and left its slot.

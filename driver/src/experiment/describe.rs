@@ -68,6 +68,7 @@ pub fn event(event: &Event) -> Option<Line> {
         Event::Checked { .. }
         | Event::Prepared { .. }
         | Event::PreparationFailed { .. }
+        | Event::SlotWorker { .. }
         | Event::SlotReady { .. }
         | Event::Report { .. }
         | Event::DrainExpired => return None,
@@ -101,8 +102,8 @@ pub fn action(action: &Action) -> Option<Line> {
             text: why.clone().unwrap_or_else(|| "the experiment ends".into()),
             ..line(if *verdict == Verdict::Stop { "stop" } else { "pause" })
         },
-        Action::Stop { trial, attempt, .. } => {
-            Line { trial: Some(*trial), attempt: Some(*attempt), ..line("stop") }
+        Action::Stop { trial, attempt, why, .. } => {
+            Line { trial: Some(*trial), attempt: Some(*attempt), text: why.clone(), ..line("stop") }
         }
         Action::TrialEnded { trial, state, error } => Line {
             trial: Some(*trial),

@@ -12,18 +12,21 @@ const HOPELESS: u32 = 5;
 
 impl Experiment {
     pub(super) fn cancel(&mut self, reason: String, out: &mut Vec<Action>) {
-        self.drain(End::Cancelled { reason }, out);
+        let why = format!("the experiment was cancelled: {reason}");
+        self.drain(End::Cancelled { reason }, &why, out);
     }
 
     pub(super) fn abort(&mut self, error: String, out: &mut Vec<Action>) {
-        self.drain(End::Aborted { error }, out);
+        let why = format!("the experiment cannot go on: {}", error.lines().next().unwrap_or_default());
+        self.drain(End::Aborted { error }, &why, out);
     }
 
     /// The budget is used up.
     pub(super) fn complete(&mut self, why: &str, out: &mut Vec<Action>) {
         if self.state.searching() {
-            out.push(Action::Notice { text: format!("the search ends: {why}") });
-            self.drain(End::Completed, out);
+            let why = format!("the search ends: {why}");
+            out.push(Action::Notice { text: why.clone() });
+            self.drain(End::Completed, &why, out);
         }
     }
 
@@ -45,7 +48,7 @@ impl Experiment {
     }
 
     /// Stops what runs, and waits for it, so that the results have the last of it; bounded by a timer.
-    fn drain(&mut self, end: End, out: &mut Vec<Action>) {
+    fn drain(&mut self, end: End, why: &str, out: &mut Vec<Action>) {
         if !self.state.searching() {
             return;
         }
@@ -53,7 +56,7 @@ impl Experiment {
         for (&slot, held) in &self.state.slots {
             if let Some(trial) = held.running {
                 let attempt = self.state.trial(trial).map_or(0, |trial| trial.attempts);
-                out.push(Action::Stop { slot, trial, attempt });
+                out.push(Action::Stop { slot, trial, attempt, why: why.to_owned() });
             }
         }
         if self.state.counts.running > 0 {

@@ -50,6 +50,14 @@ pub enum Event {
         slot: SlotKey,
         number: u32,
     },
+    /// Who works for the slot: comes before it is ready, and again when its worker was replaced. No decision
+    /// depends on it.
+    SlotWorker {
+        slot: SlotKey,
+        executor: String,
+        worker_pid: u32,
+        device: String,
+    },
     SlotReady {
         slot: SlotKey,
     },

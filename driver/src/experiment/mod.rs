@@ -66,7 +66,7 @@ impl Experiment {
             return actions;
         }
         match event {
-            Event::Started => {}
+            Event::Started | Event::SlotWorker { .. } => {}
             Event::Suggested { trial, hparams, why, .. } => self.suggested(trial, hparams, why, out),
             Event::Exhausted { trial } => self.exhausted(trial, out),
             Event::Checked { trial, refused } => self.checked(trial, refused, out),
@@ -120,7 +120,7 @@ impl Experiment {
     }
 
     /// Trials asked for so far; the number of the next.
-    fn asked(&self) -> u32 {
+    pub fn asked(&self) -> u32 {
         u32::try_from(self.state.trials.len()).unwrap_or(u32::MAX)
     }
 

@@ -58,7 +58,8 @@ impl Experiment {
         Some(TrialResult { history, ..self.summary(number)? })
     }
 
-    fn summary(&self, number: u32) -> Option<TrialResult> {
+    /// The same without its history.
+    pub fn summary(&self, number: u32) -> Option<TrialResult> {
         let objective = &self.settings.objective;
         let trial = self.state.trial(number)?;
         let chosen = trial.chosen(objective);
@@ -136,6 +137,11 @@ impl Experiment {
     /// Whether this is the attempt that runs now on that slot; all others are stale.
     pub fn is_current(&self, slot: SlotKey, trial: u32, attempt: u32) -> bool {
         self.state.trial(trial).is_some_and(|trial| trial.runs(slot, attempt))
+    }
+
+    /// Whether this attempt runs now, on any slot.
+    pub fn is_running(&self, trial: u32, attempt: u32) -> bool {
+        self.state.trial(trial).is_some_and(|trial| trial.is_running(attempt))
     }
 }
 

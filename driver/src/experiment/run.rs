@@ -102,8 +102,9 @@ impl Experiment {
             && trial.attempts == attempt
         {
             trial.phase = Phase::Running { slot, told: Told::Stop };
-            trial.halted = Some(format!("it had its {limit} s"));
-            out.push(Action::Stop { slot, trial: number, attempt });
+            let why = format!("it had its {limit} s");
+            trial.halted = Some(why.clone());
+            out.push(Action::Stop { slot, trial: number, attempt, why });
         }
     }
 

@@ -130,6 +130,10 @@ impl Trial {
         self.attempts == attempt && matches!(self.phase, Phase::Running { slot: s, .. } if s == slot)
     }
 
+    pub fn is_running(&self, attempt: u32) -> bool {
+        self.attempts == attempt && matches!(self.phase, Phase::Running { .. })
+    }
+
     pub fn told(&self) -> Told {
         match self.phase {
             Phase::Running { told, .. } => told,

@@ -45,6 +45,13 @@ impl JournalFile {
         Ok(Self { file, path, length: valid, failed: false, _folder: folder })
     }
 
+    /// One whose disk is full.
+    #[cfg(test)]
+    pub fn full(folder: Folder) -> Self {
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        Self { file, path: folder.journal(), length: 0, failed: false, _folder: folder }
+    }
+
     /// All or nothing, as far as the disk allows. After an error nothing more is written.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         self.usable()?;
@@ -116,9 +123,7 @@ mod tests {
     fn a_full_disk_is_said_once_with_the_remedy_and_then_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Folder::lock(folder.path()).unwrap();
-        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let path = folder.journal();
-        let mut file = JournalFile { file: full, path, length: 0, failed: false, _folder: folder };
+        let mut file = JournalFile::full(folder);
         let first = file.write(b"x").unwrap_err();
         assert!(matches!(first, Error::Exhausted(_)));
         assert!(

@@ -34,6 +34,12 @@ impl Log {
         Self { batch: Batch::default(), file }
     }
 
+    /// One whose disk is full.
+    #[cfg(test)]
+    pub fn full(folder: Folder) -> Self {
+        Self::continued(JournalFile::full(folder))
+    }
+
     /// Floats of an event that may be NaN or infinite need a representation of their own
     /// ([`lethe_flight::message::nullable`]): JSON has none.
     ///

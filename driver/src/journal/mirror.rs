@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lethe_flight::message::experiment::Store;
 use lethe_flight::{Error, Result};
 use object_store::buffered::BufWriter;
@@ -87,6 +87,23 @@ impl Mirror {
                 _ = tokio::fs::remove_file(&partial).await;
                 Err(self.failed("read", &location, &error))
             }
+        }
+    }
+
+    /// The names of the files in a folder of the experiment's (`checkpoints`), with the folder before them.
+    ///
+    /// # Errors
+    /// If the store cannot be read with several tries.
+    pub async fn files(&self, folder: &str) -> Result<Vec<String>> {
+        let location = self.location(folder)?;
+        let list = || self.store.list(Some(&location)).try_collect::<Vec<_>>();
+        match retry(list).await {
+            Ok(objects) => Ok(objects
+                .iter()
+                .filter_map(|object| Some(format!("{folder}/{}", object.location.filename()?)))
+                .collect()),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(self.failed("list", &location, &error)),
         }
     }
 

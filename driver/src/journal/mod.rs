@@ -4,7 +4,7 @@
 //! A driver takes the experiment's folder ([`Folder::lock`]) and begins a [`Log`] there, or reads the one that is
 //! there to its end and goes on with it ([`Recovery`]). [`Writer`] is a log whose writes happen on a thread.
 //! With an object store, [`Mirror`] holds a copy of the folder: [`Mirror::begin`] or [`Mirror::restore`] come
-//! before the log is opened, and a [`Shipper`] follows it.
+//! before the log is opened, a [`Shipper`] follows it, and a [`Copier`] the files beside it.
 //!
 //! - [`line`](mod@line): a record as a line of text.
 //! - [`record`]: what records say.
@@ -12,9 +12,12 @@
 //! - [`folder`]: one driver at a time.
 //! - [`file`](mod@file), [`log`](mod@log), [`writer`], [`syncer`]: onto the local disk.
 //! - [`reader`], [`recovery`]: back from there.
-//! - [`store`], [`mirror`], [`segments`], [`shipper`], [`retry`]: the copy in an object store.
+//! - [`store`], [`mirror`], [`retry`]: an object store; [`segments`], [`shipper`]: the journal's copy there;
+//!   [`copies`], [`copier`]: that of the files beside it.
 
 mod batch;
+mod copier;
+mod copies;
 mod file;
 mod folder;
 mod line;
@@ -32,6 +35,8 @@ mod syncer;
 mod tests;
 mod writer;
 
+pub use copier::Copier;
+pub use copies::Copies;
 pub use folder::{FILE, Folder};
 pub use log::Log;
 pub use mirror::Mirror;

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lethe_flight::{Error, Result};
 use object_store::path::Path as Location;
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutPayload};
@@ -18,6 +18,8 @@ use super::retry::retry;
 pub type Bytes = tonic::codegen::Bytes;
 
 const FOLDER: &str = "journal";
+/// Segments that are fetched together, each of some megabytes at most.
+const AT_ONCE: usize = 8;
 
 /// Where the copy ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,24 +65,34 @@ impl Mirror {
             move || valid_bytes(&path)
         })
         .await?;
-        let mut start = 0;
+        let (mut length, mut wanted) = (0, Vec::new());
         for (index, segment) in segments.iter().enumerate() {
-            let end = start + segment.size;
+            let (start, end) = (length, length + segment.size);
             let common = own.clamp(start, end) - start;
             // An append-only log that agrees in its first and in its last common bytes is the same log.
             let compared = index == 0 || common > 0 && (end >= own || index + 1 == segments.len());
             if compared || end > own {
-                let bytes = self.get(&segment.location).await?;
-                let path = path.clone();
-                let copy = format!("{} in {}", segment.location, self.store);
-                blocking(move || continue_with(&path, start, common, &bytes, &copy)).await?;
+                wanted.push((segment.location.clone(), start, common));
             }
-            start = end;
+            length = end;
         }
-        if start > own {
+        // One a second while something happened: fetched one by one, hours of them would take an hour.
+        let mut gets = Vec::with_capacity(wanted.len());
+        for (location, ..) in &wanted {
+            gets.push(self.get(location));
+        }
+        let mut fetched = futures::stream::iter(gets).buffered(AT_ONCE);
+        for (location, start, common) in &wanted {
+            let (start, common) = (*start, *common);
+            let Some(bytes) = fetched.try_next().await? else { break };
+            let path = path.clone();
+            let copy = format!("{location} in {}", self.store);
+            blocking(move || continue_with(&path, start, common, &bytes, &copy)).await?;
+        }
+        if length > own {
             folder.sync()?;
         }
-        Ok(Position { segment: segments.len() as u64, bytes: start })
+        Ok(Position { segment: segments.len() as u64, bytes: length })
     }
 
     /// The next segment. Where it was written before, by a try whose answer was lost, nothing changes.

@@ -21,8 +21,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// For one segment with all its tries.
 const PUT: Duration = Duration::from_secs(60);
 /// After a segment that could not be put; doubled up to the longest.
-const PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// One segment, bytes, unless a single record is more.
 const SEGMENT_BYTES: usize = 8 << 20;
 
@@ -30,6 +30,7 @@ const SEGMENT_BYTES: usize = 8 << 20;
 pub struct Shipper {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<()>>,
+    shipped: watch::Receiver<u64>,
 }
 
 impl Shipper {
@@ -43,8 +44,14 @@ impl Shipper {
         let (stop, stopped) = oneshot::channel();
         let written = writer.written();
         let path = writer.path().to_owned();
-        let ship = Ship { mirror, path, written, position, notice };
-        Self { stop, task: tokio::spawn(ship.run(stopped)) }
+        let (shipped, shipped_so_far) = watch::channel(position.bytes);
+        let ship = Ship { mirror, path, written, position, shipped, notice };
+        Self { stop, task: tokio::spawn(ship.run(stopped)), shipped: shipped_so_far }
+    }
+
+    /// Bytes of the journal that the store has, as they become more; its sender goes when the copy ends.
+    pub fn shipped(&self) -> watch::Receiver<u64> {
+        self.shipped.clone()
     }
 
     /// Ships what is written by now: close the writer before.
@@ -73,6 +80,7 @@ struct Ship<N> {
     path: PathBuf,
     written: watch::Receiver<u64>,
     position: Position,
+    shipped: watch::Sender<u64>,
     notice: N,
 }
 
@@ -133,6 +141,7 @@ impl<N: Fn(String) + Send + 'static> Ship<N> {
                 Err(Error::Unreachable(format!("the object store has not taken a segment in {PUT:?}")))
             })?;
             self.position = Position { segment: number, bytes: self.position.bytes + length };
+            self.shipped.send_replace(self.position.bytes);
         }
     }
 }

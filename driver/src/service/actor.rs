@@ -4,23 +4,22 @@
 //! their actions carried out. It waits for nothing but its mailbox, the optimizer, its timers and that write:
 //! what it sends goes into queues with room, or the receiver is given up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::FlightData;
 use lethe_flight::message::experiment::{End, ExperimentResult, TrialState, WatchEvent};
 use lethe_flight::message::slot::ToSlot;
-use lethe_flight::{Error, wire};
+use lethe_flight::{Error, limits, wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::chronicle::Chronicle;
+use super::chronicle::{Chronicle, now_ms};
 use super::engine::{Asked, Engine};
 use super::feed::{Feed, Request};
 use super::files::TrialFiles;
-use super::ledger::Ledger;
 use super::timers::Timers;
 use crate::experiment::{Action, Event, SlotKey};
 use lethe_tables::Snapshot;
@@ -61,18 +60,30 @@ pub struct Join {
     pub answer: oneshot::Sender<SlotKey>,
 }
 
+struct Connection {
+    executor: String,
+    outgoing: Outgoing,
+}
+
 pub struct Actor {
     name: String,
     chronicle: Chronicle,
     engine: Engine,
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
-    ledger: Ledger,
-    slots: HashMap<SlotKey, Outgoing>,
+    slots: HashMap<SlotKey, Connection>,
     next_slot: u64,
     timers: Timers,
     /// Of events that are not in the journal yet.
     waiting: VecDeque<Action>,
+    /// The journal could not be written: the experiment ends, and nothing else is done.
+    broken: bool,
+    /// The shim's optimizer knows of these ends already.
+    told: BTreeSet<u32>,
+    /// Who waits for a result.
+    results: Vec<oneshot::Sender<ExperimentResult>>,
+    /// Who waits for a snapshot.
+    asked: Vec<oneshot::Sender<Result<Snapshot, Error>>>,
     /// Makes the best trial's weights, and then the experiment is over.
     closing: Option<(End, JoinHandle<()>)>,
 }
@@ -93,11 +104,14 @@ impl Actor {
             engine,
             feed,
             files,
-            ledger: Ledger::default(),
             slots: HashMap::new(),
             next_slot,
             timers: Timers::default(),
             waiting: VecDeque::new(),
+            broken: false,
+            told: BTreeSet::new(),
+            results: Vec::new(),
+            asked: Vec::new(),
             closing: None,
         }
     }
@@ -106,25 +120,52 @@ impl Actor {
     /// Runs also after the experiment's end: it still answers, and releases slots that come late.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, first: Option<Vec<Action>>) {
         match first {
-            Some(actions) => self.waiting.extend(actions),
+            Some(actions) => {
+                self.tell_ended(&actions);
+                self.waiting.extend(actions);
+            }
             None => self.handle(Event::Started),
         }
-        self.tell_ended();
         loop {
             self.carry_out_all().await;
+            self.answer();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => return,
                 },
                 event = self.engine.answer() => self.handle(event),
-                event = self.timers.due() => self.handle(event),
+                event = self.timers.due() => self.due(event),
                 () = closed(&mut self.closing) => self.close(),
+                () = std::future::ready(()), if !self.asked.is_empty() => {}
             }
             for _ in 1..TOGETHER {
                 let Ok(command) = commands.try_recv() else { break };
                 self.take(command);
             }
+        }
+    }
+
+    /// Says how things stand, once what has been decided is journalled and done. Of a snapshot a part at a time:
+    /// decisions go first.
+    fn answer(&mut self) {
+        for answer in std::mem::take(&mut self.results) {
+            _ = answer.send(self.result());
+        }
+        if self.asked.is_empty() || self.chronicle.prepare_snapshot() {
+            return;
+        }
+        for answer in std::mem::take(&mut self.asked) {
+            _ = answer.send(self.chronicle.snapshot(now_ms()));
+        }
+    }
+
+    /// An attempt that was lost or has ended meanwhile has no time to run out.
+    fn due(&mut self, event: Event) {
+        match event {
+            Event::TrialTimeUp { trial, attempt }
+                if !self.chronicle.experiment().is_running(trial, attempt) => {}
+            event => self.handle(event),
         }
     }
 
@@ -134,26 +175,28 @@ impl Actor {
                 let slot = SlotKey(self.next_slot);
                 self.next_slot += 1;
                 tracing::info!(experiment = self.name, slot = number, executor, "slot joined");
-                self.slots.insert(slot, outgoing);
-                self.ledger.joined(slot, number, executor);
+                self.slots.insert(slot, Connection { executor, outgoing });
                 self.handle(Event::SlotJoined { slot, number });
                 _ = answer.send(slot);
             }
             Command::Ready { slot, worker_pid, device } => {
-                self.ledger.ready(slot, worker_pid, device);
+                if let Some(executor) = self.slots.get(&slot).map(|connection| connection.executor.clone()) {
+                    let device = device.chars().take(limits::NAME_BYTES).collect();
+                    self.handle(Event::SlotWorker { slot, executor, worker_pid, device });
+                }
                 self.handle(Event::SlotReady { slot });
             }
             Command::Lacks { slot, dataset, partitions } => self.lacks(slot, dataset, partitions),
             Command::ReplaceData { dataset } => self.replace_data(&dataset),
             Command::Event(event) => self.handle(event),
-            Command::Result(answer) => _ = answer.send(self.result()),
-            Command::Snapshot(answer) => _ = answer.send(self.chronicle.snapshot(self.ledger.results())),
+            Command::Result(answer) => self.results.push(answer),
+            Command::Snapshot(answer) => self.asked.push(answer),
         }
     }
 
     /// No fault of the slot's, which has not begun anything: it has left, and the shim has its data put again.
     fn lacks(&mut self, slot: SlotKey, dataset: String, partitions: u32) {
-        let Some(number) = self.ledger.number(slot) else { return };
+        let Some(number) = self.chronicle.slot_number(slot) else { return };
         self.handle(Event::SlotLeft {
             slot,
             reason: format!("{partitions} partitions of its data are lost"),
@@ -186,10 +229,15 @@ impl Actor {
                 // Without its journal the experiment cannot go on: it ends.
                 tracing::error!(experiment = self.name, %error, "the journal cannot be written");
                 self.chronicle.take_journal();
+                self.broken = true;
+                self.feed.notice(error.to_string());
                 self.handle(Event::Abort { error: error.to_string() });
             }
             for action in std::mem::take(&mut self.waiting) {
-                self.carry_out(action);
+                // What is not journalled is as if it had not been decided: it must not reach files or trials.
+                if !self.broken || only_ends(&action) {
+                    self.carry_out(action);
+                }
             }
         }
         self.feed.progress(self.chronicle.experiment().progress());
@@ -198,14 +246,13 @@ impl Actor {
     /// What is to be known of an event beside the state machine.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Ended { slot, trial, attempt, timing, .. }
+            Event::Ended { slot, trial, attempt, .. }
                 if self.chronicle.experiment().is_current(*slot, *trial, *attempt) =>
             {
-                self.ledger.ended(*slot, *timing);
+                self.timers.ended(*trial);
             }
             Event::SlotLeft { slot, .. } | Event::SlotFailed { slot, .. } => {
                 self.slots.remove(slot);
-                self.ledger.left(*slot);
             }
             Event::Prepared { trial, .. } | Event::PreparationFailed { trial, .. } => {
                 self.feed.settle(*trial, Request::Prepare);
@@ -232,7 +279,6 @@ impl Actor {
             }
             Action::Assign { slot, spec } => {
                 self.files.begin(spec.trial, spec.attempt);
-                self.ledger.assigned();
                 if let Some(seconds) = self.chronicle.seconds_left() {
                     self.timers.experiment(seconds);
                 }
@@ -244,11 +290,12 @@ impl Actor {
             Action::Decide { slot, trial, attempt, verdict, why: _ } => {
                 self.send(slot, &ToSlot::Decision { trial, attempt, verdict });
             }
-            Action::Stop { slot, trial, attempt } => self.send(slot, &ToSlot::Stop { trial, attempt }),
+            Action::Stop { slot, trial, attempt, why: _ } => {
+                self.send(slot, &ToSlot::Stop { trial, attempt });
+            }
             Action::Release { slot } => {
                 self.send(slot, &ToSlot::Release);
                 self.slots.remove(&slot);
-                self.ledger.left(slot);
             }
             Action::Paused { trial } => self.files.pause(trial),
             Action::DropCheckpoint { checkpoint } => self.files.drop_checkpoint(checkpoint),
@@ -276,7 +323,7 @@ impl Actor {
         tracing::debug!(experiment = self.name, trial, ?state, error, "trial ended");
         self.files.end(trial, self.chronicle.experiment().best());
         self.feed.settle_all(trial);
-        if self.engine.is_external() {
+        if self.engine.is_external() && !self.told.remove(&trial) {
             self.tell(trial);
         }
         if let Some(error) = error {
@@ -296,17 +343,28 @@ impl Actor {
         }
     }
 
-    /// Of a resumed experiment the shim's optimizer, which is a new one, learns all that was before.
-    fn tell_ended(&self) {
-        if self.engine.is_external() {
-            self.chronicle.ended().into_iter().for_each(|trial| self.tell(trial));
+    /// Of a resumed experiment the shim's optimizer, which is a new one, learns all that was before, also the ends
+    /// with which it goes on: before it is asked.
+    fn tell_ended(&mut self, first: &[Action]) {
+        if !self.engine.is_external() {
+            return;
         }
+        let ended = self.chronicle.ended();
+        ended.iter().for_each(|trial| self.tell(*trial));
+        self.told = first
+            .iter()
+            .filter_map(|action| match action {
+                Action::TrialEnded { trial, .. } => Some(*trial),
+                _ => None,
+            })
+            .collect();
     }
 
     /// The best trial's weights are made of its checkpoint, where it was paused at the end: off this task.
     fn begin_to_close(&mut self, end: End) {
         let (files, best) = (self.files.clone(), self.chronicle.experiment().best());
         let (journal, feed) = (self.chronicle.take_journal(), self.feed.clone());
+        let best = best.filter(|_| !self.broken);
         let closed = tokio::spawn(async move {
             if let Some(best) = best
                 && let Err(error) = files.weights_of_checkpoint(best).await
@@ -331,7 +389,7 @@ impl Actor {
 
     /// A slot that does not read, or has gone, has left.
     fn send(&mut self, slot: SlotKey, message: &ToSlot) {
-        let Some(outgoing) = self.slots.get(&slot) else { return };
+        let Some(Connection { outgoing, .. }) = self.slots.get(&slot) else { return };
         let reason = match wire::frame(message) {
             Ok(frame) => match outgoing.try_send(Ok(frame)) {
                 Ok(()) => return,
@@ -353,10 +411,22 @@ impl Actor {
             best: experiment.best(),
             pareto: experiment.pareto(),
             trials: experiment.results(),
-            slots: self.ledger.results(),
-            wall_s: self.ledger.wall_s(),
+            slots: self.chronicle.slots(now_ms()),
+            wall_s: self.chronicle.wall_s(),
         }
     }
+}
+
+/// What an experiment does whose journal cannot be written: it lets its slots go.
+fn only_ends(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Stop { .. }
+            | Action::Release { .. }
+            | Action::Notice { .. }
+            | Action::StartDrainTimer
+            | Action::Over { .. }
+    )
 }
 
 /// Waits for the last file of an experiment that is over; for ever if there is none.

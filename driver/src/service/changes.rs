@@ -1,6 +1,6 @@
 //! What differs between the plan of an experiment and the one by which it is to be resumed.
 
-use lethe_flight::message::experiment::{Plan, Source};
+use lethe_flight::message::experiment::{Optimizer, Plan, Source};
 use lethe_flight::{Error, Result};
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -51,6 +51,11 @@ fn identity(plan: &Plan) -> Result<Value> {
             ))
         })
         .collect::<Result<_>>()?;
+    // How many trials are asked for ahead follows from the slots, and may change as they do.
+    let optimizer = match optimizer {
+        Optimizer::External { name, ahead: _ } => json!({ "type": "external", "name": name }),
+        native => json!(native),
+    };
     Ok(json!({
         "seed": plan.seed,
         "space": parameters,

@@ -7,9 +7,11 @@ use lethe_flight::message::experiment::{Plan, SlotResult, TrialState};
 use lethe_flight::{Error, Result};
 
 use super::engine::{Engine, Update, standing};
+use super::ledger::Ledger;
+use super::rows::TrialRows;
 use super::setup::Setup;
 use crate::experiment::{Action, Event, Experiment, SlotKey, describe};
-use crate::journal::{Entry, Record, Shipper, Writer};
+use crate::journal::{Copier, Entry, Record, Shipper, Writer};
 use crate::search::Standing;
 use lethe_tables::{Happened, Snapshot, Tables};
 
@@ -20,6 +22,8 @@ pub struct Chronicle {
     /// None in a replay, and after the end.
     journal: Option<Journal>,
     tables: Tables,
+    rows: TrialRows,
+    ledger: Ledger,
     /// Lines so far.
     happened: u64,
     /// Slots that leave after the end are no part of what happened: the journal does not have them.
@@ -35,7 +39,7 @@ pub struct Chronicle {
 /// The journal's file, and its copy in a store.
 pub struct Journal {
     writer: Writer,
-    shipper: Option<Shipper>,
+    copy: Option<(Shipper, Copier)>,
     /// What could not be recorded: said by the next commit.
     failed: Option<Error>,
 }
@@ -48,11 +52,11 @@ impl Journal {
     /// If the end cannot be written, or the store does not take it.
     pub async fn close(self) -> Result<()> {
         let closed = self.writer.close().await;
-        let shipped = match self.shipper {
-            Some(shipper) => shipper.close(SHIP).await,
-            None => Ok(()),
-        };
-        closed.and(shipped)
+        let Some((shipper, copier)) = self.copy else { return closed };
+        // Files are not touched where the journal's copy has ended: another driver may be at work there.
+        let shipped = shipper.close(SHIP).await;
+        let copied = if shipped.is_ok() { copier.close().await } else { Ok(()) };
+        closed.and(shipped).and(copied)
     }
 }
 
@@ -73,6 +77,8 @@ impl Chronicle {
             setup,
             journal: None,
             tables: Tables::new(plan)?,
+            rows: TrialRows::default(),
+            ledger: Ledger::default(),
             happened: 0,
             over: false,
             told: None,
@@ -83,8 +89,8 @@ impl Chronicle {
     }
 
     /// From now on events are journalled.
-    pub fn write_to(&mut self, writer: Writer, shipper: Option<Shipper>) {
-        self.journal = Some(Journal { writer, shipper, failed: None });
+    pub fn write_to(&mut self, writer: Writer, copy: Option<(Shipper, Copier)>) {
+        self.journal = Some(Journal { writer, copy, failed: None });
     }
 
     /// The experiment is over: nothing that is journalled changes it any more.
@@ -151,12 +157,13 @@ impl Chronicle {
     pub fn replay(&mut self, record: Record<Event>, engine: Option<&mut Engine>) -> Result<Vec<Action>> {
         match record.entry {
             Entry::Event(event) => Ok(self.digest(record.at, event, engine)),
-            Entry::Resumed(plan) => Ok(self.resume(record.at, Setup::new(&plan)?)),
+            Entry::Resumed(plan) => Ok(self.resume(record.at, Setup::new(&plan)?, engine)),
         }
     }
 
     /// Goes on with another plan, or the same, without any slot.
-    pub fn resume(&mut self, at: u64, setup: Setup) -> Vec<Action> {
+    pub fn resume(&mut self, at: u64, setup: Setup, engine: Option<&mut Engine>) -> Vec<Action> {
+        self.ledger.end_run(self.clock.last);
         self.clock.end_run();
         self.over = false;
         self.line(at, describe::Line { kind: "resumed", ..describe::Line::default() });
@@ -167,13 +174,26 @@ impl Chronicle {
             Err(_) => Vec::new(),
         };
         self.setup = setup;
+        self.rows.all();
+        self.follow(at, &actions, engine);
         actions
     }
 
     pub fn digest(&mut self, at: u64, event: Event, mut engine: Option<&mut Engine>) -> Vec<Action> {
         self.clock.last = at;
-        let described = describe::event(&event);
+        self.ledger.event(at, &event);
+        self.rows.event(&event);
+        let described = match &event {
+            // Its limit passed when it had ended: older drivers recorded that.
+            Event::TrialTimeUp { trial, attempt } if !self.experiment.is_running(*trial, *attempt) => None,
+            _ => describe::event(&event),
+        };
         match &event {
+            Event::Ended { slot, trial, attempt, timing, .. }
+                if self.experiment.is_current(*slot, *trial, *attempt) =>
+            {
+                self.ledger.ended(at, *slot, *timing);
+            }
             Event::SlotJoined { slot, number } => {
                 self.next_slot = self.next_slot.max(slot.0 + 1);
                 self.numbers.insert(*slot, *number);
@@ -195,18 +215,25 @@ impl Chronicle {
         if let Some(line) = described {
             self.line(at, line);
         }
-        for action in &actions {
+        self.follow(at, &actions, engine);
+        actions
+    }
+
+    /// What actions tell the tables and the optimizer.
+    fn follow(&mut self, at: u64, actions: &[Action], mut engine: Option<&mut Engine>) {
+        for action in actions {
             if let Some(line) = describe::action(action) {
                 self.line(at, line);
             }
             if matches!(action, Action::Assign { .. }) {
                 self.clock.first_assignment.get_or_insert(at);
             }
+            self.ledger.action(at, action);
+            self.rows.action(action);
             if let Some(engine) = engine.as_deref_mut() {
                 self.teach(action, engine);
             }
         }
-        actions
     }
 
     /// What an action tells the optimizer.
@@ -258,12 +285,38 @@ impl Chronicle {
         results.filter(|result| ended(result.state)).map(|result| result.trial).collect()
     }
 
-    /// The tables as they are now.
+    /// Makes part of what a snapshot needs; false if there is nothing left to make.
+    pub fn prepare_snapshot(&mut self) -> bool {
+        self.rows.step(&self.experiment)
+    }
+
+    /// The tables as they are now: `now` for those who run, in milliseconds since 1970.
     ///
     /// # Errors
     /// None that a caller could mend.
-    pub fn snapshot(&self, slots: Vec<SlotResult>) -> Result<Snapshot> {
-        self.tables.snapshot(self.experiment.summaries(), slots)
+    pub fn snapshot(&mut self, now: u64) -> Result<Snapshot> {
+        let slots = self.ledger.results(now);
+        self.tables.snapshot(self.rows.finish(&self.experiment), slots)
+    }
+
+    /// When the last event was recorded, milliseconds since 1970.
+    pub fn last(&self) -> u64 {
+        self.clock.last
+    }
+
+    /// Of all runs of the experiment; `now` for those that are held.
+    pub fn slots(&self, now: u64) -> Vec<SlotResult> {
+        self.ledger.results(now)
+    }
+
+    /// A slot's number, while it is there.
+    pub fn slot_number(&self, slot: SlotKey) -> Option<u32> {
+        self.ledger.number(slot)
+    }
+
+    /// Seconds from this run's first assignment to its last result.
+    pub fn wall_s(&self) -> f64 {
+        self.ledger.wall_s()
     }
 
     /// Of the wall time budget, what the runs before this one have left.

@@ -1,57 +1,19 @@
-//! Programs, initial weights, kept weights, checkpoints: files, and which of them may come or be had.
+//! Initial weights, kept weights, checkpoints: files, and which of them may come or be had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arrow_flight::FlightData;
+use lethe_flight::ipc::Unfinished;
 use lethe_flight::message::training::CheckpointRef;
 use lethe_flight::server::Outgoing;
 use lethe_flight::tensors::{self, NamedTensor};
-use lethe_flight::{Error, Result, blob, ipc, limits};
+use lethe_flight::{Error, Result, ipc, limits};
 
 use super::lock;
-use crate::journal::Mirror;
-
-/// The programs of all experiments, each once, by its hash.
-pub struct Programs {
-    folder: PathBuf,
-    next: AtomicU64,
-}
-
-impl Programs {
-    pub fn new(folder: PathBuf) -> Result<Self> {
-        make_folder(&folder)?;
-        Ok(Self { folder, next: AtomicU64::new(0) })
-    }
-
-    fn path(&self, hash: &str) -> PathBuf {
-        self.folder.join(hash)
-    }
-
-    /// # Errors
-    /// If it is not a hash, or no such program has been put.
-    pub fn find(&self, hash: &str) -> Result<PathBuf> {
-        blob::check_hash(hash)?;
-        let path = self.path(hash);
-        if !path.is_file() {
-            return Err(Error::Precondition(format!("program {hash} has not been put to this driver")));
-        }
-        Ok(path)
-    }
-
-    /// A program that is there already is read to its end and changes nothing.
-    pub async fn receive(&self, frames: Outgoing<FlightData>, hash: String) -> Result<()> {
-        blob::check_hash(&hash)?;
-        let path = self.path(&hash);
-        // Under a name of its own: two puts of one program at once do not write into one another's file.
-        let own = self.folder.join(format!("put-{}", self.next.fetch_add(1, Ordering::Relaxed)));
-        blob::receive(ipc::decode(frames), own.clone(), hash).await?;
-        tokio::fs::rename(&own, &path).await.map_err(|e| Error::file(&path, e))
-    }
-}
+pub use super::programs::Programs;
+use crate::journal::{Copies, Mirror};
 
 /// The weights and checkpoints of one experiment's trials. Initial weights lie in the driver's own folder, the
 /// others in the experiment's, where a resumed experiment finds them.
@@ -59,15 +21,10 @@ pub struct TrialFiles {
     initial: PathBuf,
     kept: PathBuf,
     saved: PathBuf,
-    /// A copy of kept weights and checkpoints.
-    mirror: Option<Mirror>,
-    next: AtomicU64,
+    /// In a store, of kept weights and checkpoints; they follow, and nothing waits for them.
+    copies: Option<Copies>,
     state: Mutex<Known>,
 }
-
-/// A file that nothing refers to any more stays in the store for so long: the journal that says so is copied
-/// there meanwhile.
-const REMOVE_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Known {
@@ -84,13 +41,13 @@ struct Known {
 impl TrialFiles {
     /// # Errors
     /// If the folders cannot be made.
-    pub fn new(initial: PathBuf, experiment: &Path, mirror: Option<Mirror>) -> Result<Self> {
+    pub fn new(initial: PathBuf, experiment: &Path, copies: Option<Copies>) -> Result<Self> {
         let kept = experiment.join("weights");
         let saved = experiment.join("checkpoints");
         for folder in [&initial, &kept, &saved] {
-            make_folder(folder)?;
+            std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
-        Ok(Self { initial, kept, saved, mirror, next: AtomicU64::new(0), state: Mutex::default() })
+        Ok(Self { initial, kept, saved, copies, state: Mutex::default() })
     }
 
     /// Brings the files that a resumed experiment needs and this host has not from the store. Checkpoints that are
@@ -124,33 +81,50 @@ impl TrialFiles {
         }
     }
 
-    /// Copies a file that has come to the store, under the name that it will have.
-    async fn copy(&self, file: &Path, path: &Path) -> Result<()> {
-        match &self.mirror {
-            Some(mirror) => mirror.put_file(file, &relative(path)).await,
-            None => Ok(()),
+    /// Brings the copy of a resumed experiment into line with what is here: the driver before may have been killed
+    /// while it was behind. Comes after [`restore`](Self::restore).
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn reconcile(&self, mirror: &Mirror) -> Result<()> {
+        let Some(copies) = &self.copies else { return Ok(()) };
+        let mut there = BTreeSet::new();
+        for folder in [&self.kept, &self.saved] {
+            there.extend(mirror.files(&name(folder)).await?);
+        }
+        copies.found(there.iter().cloned());
+        let state = lock(&self.state);
+        let checkpoints = state.checkpoints.iter().map(|checkpoint| self.checkpoint_path(*checkpoint));
+        let mut here: BTreeSet<String> = checkpoints.map(|path| relative(&path)).collect();
+        // The weights of a trial that was run again have the name that they had before.
+        let weights: BTreeSet<String> =
+            state.weights.iter().map(|trial| relative(&self.weights_path(*trial))).collect();
+        here.extend(weights.iter().cloned());
+        for gone in there.difference(&here) {
+            copies.remove(gone.clone());
+        }
+        for new in here.iter().filter(|file| !there.contains(*file) || weights.contains(*file)) {
+            copies.put(new.clone());
+        }
+        Ok(())
+    }
+
+    /// It is here, under the name that it has from now on.
+    fn copy(&self, path: &Path) {
+        if let Some(copies) = &self.copies {
+            copies.put(relative(path));
         }
     }
 
     /// Off the way of the next assignment.
-    fn remove_later(&self, gone: Vec<PathBuf>) {
+    fn remove_all(&self, gone: Vec<PathBuf>) {
         if gone.is_empty() {
             return;
         }
-        if let Some(mirror) = self.mirror.clone() {
-            let names: Vec<String> = gone
-                .iter()
+        if let Some(copies) = &self.copies {
+            gone.iter()
                 .filter(|path| !path.starts_with(&self.initial))
-                .map(|path| relative(path))
-                .collect();
-            tokio::spawn(async move {
-                tokio::time::sleep(REMOVE_AFTER).await;
-                for name in names {
-                    if let Err(error) = mirror.remove_file(&name).await {
-                        tracing::warn!(name, %error, "cannot remove a superseded file from the store");
-                    }
-                }
-            });
+                .for_each(|path| copies.remove(relative(path)));
         }
         tokio::task::spawn_blocking(move || gone.iter().for_each(|path| remove(path)));
     }
@@ -221,29 +195,23 @@ impl TrialFiles {
         if lock(&self.state).running.get(&trial) != Some(&attempt) {
             return refused();
         }
-        let own = self.saved.join(format!("put-{}.arrow", self.next.fetch_add(1, Ordering::Relaxed)));
-        ipc::receive(ipc::decode(frames), own.clone(), limits::WEIGHTS_BYTES).await?;
-        self.copy(&own, &self.checkpoint_path(checkpoint)).await?;
-        let taken = {
-            let mut state = lock(&self.state);
-            let current = state.running.get(&trial) == Some(&attempt);
-            if current {
-                rename(&own, &self.checkpoint_path(checkpoint))?;
-                state.checkpoints.insert(checkpoint);
-            }
-            current
-        };
-        if taken {
-            return Ok(());
+        let path = self.checkpoint_path(checkpoint);
+        let own = Unfinished::beside(&path);
+        ipc::receive(ipc::decode(frames), own.path().to_owned(), limits::WEIGHTS_BYTES).await?;
+        let mut state = lock(&self.state);
+        if state.running.get(&trial) != Some(&attempt) {
+            return refused();
         }
-        _ = tokio::fs::remove_file(&own).await;
-        refused()
+        own.finish(&path)?;
+        state.checkpoints.insert(checkpoint);
+        self.copy(&path);
+        Ok(())
     }
 
     /// No attempt begins from it any more.
     pub fn drop_checkpoint(&self, checkpoint: CheckpointRef) {
         if lock(&self.state).checkpoints.remove(&checkpoint) {
-            self.remove_later(vec![self.checkpoint_path(checkpoint)]);
+            self.remove_all(vec![self.checkpoint_path(checkpoint)]);
         }
     }
 
@@ -255,7 +223,7 @@ impl TrialFiles {
             state.initial.remove(&trial)
         };
         if known {
-            self.remove_later(vec![self.initial_path(trial)]);
+            self.remove_all(vec![self.initial_path(trial)]);
         }
     }
 
@@ -263,7 +231,7 @@ impl TrialFiles {
     /// ended.
     ///
     /// # Errors
-    /// If the checkpoint cannot be read, or the disk or the store fails.
+    /// If the checkpoint cannot be read, or the disk fails.
     pub async fn weights_of_checkpoint(&self, trial: u32) -> Result<()> {
         let checkpoint = {
             let state = lock(&self.state);
@@ -278,8 +246,8 @@ impl TrialFiles {
         let made = tokio::task::spawn_blocking(move || extract_weights(&from, &path)).await;
         let made = made.map_err(|error| Error::Precondition(format!("the task ended: {error}")))??;
         if made {
-            self.copy(&to, &to).await?;
             lock(&self.state).weights.insert(trial);
+            self.copy(&to);
         }
         Ok(())
     }
@@ -318,19 +286,13 @@ impl TrialFiles {
                 "trial {trial} has not been asked for; put initial weights after its prepare request"
             )));
         }
-        let own = self.initial.join(format!("put-{}.arrow", self.next.fetch_add(1, Ordering::Relaxed)));
-        ipc::receive(ipc::decode(frames), own.clone(), limits::WEIGHTS_BYTES).await?;
-        let taken = {
-            let mut state = lock(&self.state);
-            let open = state.open.contains(&trial);
-            if open {
-                rename(&own, &self.initial_path(trial))?;
-                state.initial.insert(trial);
-            }
-            open
-        };
-        if !taken {
-            _ = tokio::fs::remove_file(&own).await;
+        let path = self.initial_path(trial);
+        let own = Unfinished::beside(&path);
+        ipc::receive(ipc::decode(frames), own.path().to_owned(), limits::WEIGHTS_BYTES).await?;
+        let mut state = lock(&self.state);
+        if state.open.contains(&trial) {
+            own.finish(&path)?;
+            state.initial.insert(trial);
         }
         Ok(())
     }
@@ -351,23 +313,17 @@ impl TrialFiles {
         if lock(&self.state).running.get(&trial) != Some(&attempt) {
             return refused();
         }
-        let own = self.kept.join(format!("put-{}.arrow", self.next.fetch_add(1, Ordering::Relaxed)));
-        ipc::receive(ipc::decode(frames), own.clone(), limits::WEIGHTS_BYTES).await?;
-        self.copy(&own, &self.weights_path(trial)).await?;
-        let taken = {
-            let mut state = lock(&self.state);
-            let current = state.running.get(&trial) == Some(&attempt);
-            if current {
-                rename(&own, &self.weights_path(trial))?;
-                state.weights.insert(trial);
-            }
-            current
-        };
-        if taken {
-            return Ok(());
+        let path = self.weights_path(trial);
+        let own = Unfinished::beside(&path);
+        ipc::receive(ipc::decode(frames), own.path().to_owned(), limits::WEIGHTS_BYTES).await?;
+        let mut state = lock(&self.state);
+        if state.running.get(&trial) != Some(&attempt) {
+            return refused();
         }
-        _ = tokio::fs::remove_file(&own).await;
-        refused()
+        own.finish(&path)?;
+        state.weights.insert(trial);
+        self.copy(&path);
+        Ok(())
     }
 
     pub fn has_initial(&self, trial: u32) -> bool {
@@ -407,8 +363,12 @@ impl TrialFiles {
                 }
             }
         }
-        self.remove_later(gone);
+        self.remove_all(gone);
     }
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The name in the store: folder and file.
@@ -449,13 +409,4 @@ fn extract_weights(checkpoint: &Path, weights: &Path) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Within one folder: no data move, so that it may be done under the lock that makes it one with the record.
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).map_err(|e| Error::file(to, e))
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))
 }

@@ -13,12 +13,11 @@
 //! | `chronicle` | its state machine, journal and tables |
 //! | `engine` | who suggests |
 //! | `timers` | when something is due |
-//! | `ledger` | where the slots' time went |
-//! | `describe` | what will come of a dataset |
+//! | `ledger`, `rows` | where the slots' time went; the trials' rows for queries |
+//! | `describe`, `flights` | what will come of a dataset; datasets as Flight names them |
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
-//! | `files` | programs, weights, checkpoints |
-//! | `flights` | datasets as Flight names them |
+//! | `files`, `programs` | weights, checkpoints; programs |
 
 mod actor;
 mod calls;
@@ -34,10 +33,14 @@ mod flights;
 mod ledger;
 pub(crate) mod open;
 mod pages;
+mod programs;
 mod registry;
+mod rows;
 pub(crate) mod setup;
 mod slot;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::path::PathBuf;

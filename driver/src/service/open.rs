@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::files::TrialFiles;
 use super::setup::Setup;
 use crate::experiment::{Action, Event};
-use crate::journal::{Folder, Header, Log, Mirror, Position, Recovery, Shipper, Writer};
+use crate::journal::{Copier, Copies, Folder, Header, Log, Mirror, Position, Recovery, Shipper, Writer};
 
 /// An experiment that is ready to run.
 pub struct Opened {
@@ -33,6 +33,7 @@ pub struct Opened {
 /// resumed, or it is to be resumed by a plan that differs.
 pub async fn open(plan: &Plan, setup: Setup, initial: PathBuf, feed: &Arc<Feed>) -> Result<Opened> {
     let mirror = plan.store.as_ref().map(Mirror::open).transpose()?;
+    let copies = mirror.as_ref().map(|_| Copies::new());
     let path = PathBuf::from(&plan.directory);
     let folder = blocking(move || Folder::lock(&path)).await?;
     let mut position = Position::default();
@@ -45,17 +46,28 @@ pub async fn open(plan: &Plan, setup: Setup, initial: PathBuf, feed: &Arc<Feed>)
     let there = folder.journal().exists();
     let opened = match plan.resume {
         Resume::Resume { accept_changes } if there => {
-            resume(plan, setup, initial, folder, mirror.clone(), accept_changes).await?
+            let copies = copies.clone();
+            resume(plan, setup, initial, folder, mirror.as_ref(), copies, accept_changes).await?
         }
-        _ => begin(plan, setup, initial, folder, mirror.clone()).await?,
+        _ => begin(plan, setup, initial, folder, copies.clone()).await?,
     };
     let Begun { mut chronicle, engine, files, first, log } = opened;
     let writer = Writer::start(log)?;
-    let shipper = mirror.map(|mirror| {
-        let feed = feed.clone();
-        Shipper::start(mirror, &writer, position, move |text| feed.notice(text))
-    });
-    chronicle.write_to(writer, shipper);
+    let mut copy = None;
+    if let (Some(mirror), Some(copies)) = (mirror, copies) {
+        let notice = |feed: &Arc<Feed>| {
+            let feed = feed.clone();
+            move |text| feed.notice(text)
+        };
+        let shipper = Shipper::start(mirror.clone(), &writer, position, notice(feed));
+        let folder = PathBuf::from(&plan.directory);
+        let copier = Copier::start(mirror.clone(), copies, folder, &writer, &shipper, notice(feed));
+        if first.is_some() {
+            files.reconcile(&mirror).await?;
+        }
+        copy = Some((shipper, copier));
+    }
+    chronicle.write_to(writer, copy);
     Ok(Opened { chronicle, engine, files, first })
 }
 
@@ -73,11 +85,11 @@ async fn begin(
     setup: Setup,
     initial: PathBuf,
     folder: Folder,
-    mirror: Option<Mirror>,
+    copies: Option<Copies>,
 ) -> Result<Begun> {
     let header = Header::new(plan);
     blocking(move || {
-        let files = Arc::new(TrialFiles::new(initial, folder.path(), mirror)?);
+        let files = Arc::new(TrialFiles::new(initial, folder.path(), copies)?);
         let log = Log::create(folder, &header)?;
         let engine = setup.engine()?;
         Ok(Begun { chronicle: Chronicle::new(setup, &header.plan)?, engine, files, first: None, log })
@@ -90,13 +102,13 @@ async fn resume(
     setup: Setup,
     initial: PathBuf,
     folder: Folder,
-    mirror: Option<Mirror>,
+    mirror: Option<&Mirror>,
+    copies: Option<Copies>,
     accept_changes: bool,
 ) -> Result<Begun> {
     let plan = plan.clone();
-    let copy = mirror.clone();
     let (mut begun, files) = blocking(move || {
-        let files = Arc::new(TrialFiles::new(initial, folder.path(), mirror)?);
+        let files = Arc::new(TrialFiles::new(initial, folder.path(), copies)?);
         let mut recovery = Recovery::<Event>::open(folder)?;
         let mut former = recovery.header().plan.clone();
         let mut chronicle = Chronicle::new(Setup::new(&former)?, &former)?;
@@ -117,7 +129,7 @@ async fn resume(
         }
         let at = now_ms();
         log.resumed(at, &plan)?;
-        let first = chronicle.resume(at, setup);
+        let first = chronicle.resume(at, setup, Some(&mut engine));
         log.commit()?;
         Ok((Begun { chronicle, engine, files: files.clone(), first: Some(first), log }, files))
     })
@@ -125,7 +137,7 @@ async fn resume(
     // Those of a lost host come from the store; a trial whose checkpoint is nowhere begins anew.
     let wanted = begun.chronicle.experiment().checkpoints();
     let best = begun.chronicle.experiment().best();
-    let lost = files.fetch(&wanted, best, copy.as_ref()).await?;
+    let lost = files.fetch(&wanted, best, mirror).await?;
     if !lost.is_empty() {
         let event = Event::CheckpointsLost { checkpoints: lost.iter().copied().collect() };
         let at = now_ms();

@@ -6,6 +6,7 @@ use arrow_flight::FlightData;
 use futures::Stream;
 use lethe_flight::exchange::Receiver;
 use lethe_flight::message::slot::{FromSlot, ToSlot};
+use lethe_flight::message::training::Outcome;
 use lethe_flight::{Error, Result, wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +22,8 @@ const JOIN: Duration = Duration::from_secs(10);
 /// Messages that a slot may leave unread. It is sent one or two for each of its own, so that one that leaves so
 /// many has stopped reading.
 const QUEUE: usize = 64;
+/// What is kept of one error.
+const ERROR_BYTES: usize = 64 << 10;
 
 /// # Errors
 /// If the first message is not a `join` of a known experiment in this protocol.
@@ -74,20 +77,54 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
             FromSlot::Checkpointed { trial, attempt, epoch } => {
                 Command::Event(Event::Checkpointed { slot, trial, attempt, epoch })
             }
-            FromSlot::Ended { trial, attempt, outcome, timing } => {
+            FromSlot::Ended { trial, attempt, mut outcome, timing } => {
+                if let Outcome::Failed { error } | Outcome::Lost { error } = &mut outcome {
+                    shorten(error);
+                }
                 Command::Event(Event::Ended { slot, trial, attempt, outcome, timing })
             }
             FromSlot::Lacks { dataset, partitions } => Command::Lacks { slot, dataset, partitions },
-            FromSlot::Failed { error, fatal } => Command::Event(Event::SlotFailed { slot, error, fatal }),
+            FromSlot::Failed { mut error, fatal } => {
+                shorten(&mut error);
+                Command::Event(Event::SlotFailed { slot, error, fatal })
+            }
         };
         handle.send(command).await?;
     }
     Ok(())
 }
 
+/// An error is journalled, shown and kept with its trial: of a very long one its beginning and its end.
+fn shorten(error: &mut String) {
+    if error.len() > ERROR_BYTES {
+        let beginning = error.floor_char_boundary(ERROR_BYTES / 2);
+        let end = error.ceil_char_boundary(error.len() - ERROR_BYTES / 2);
+        *error =
+            format!("{}\n… {} bytes are left out …\n{}", &error[..beginning], end - beginning, &error[end..]);
+    }
+}
+
 /// Tells the executor what it has done wrong; the exchange ends with it.
 fn refuse(outgoing: &mpsc::WeakSender<Result<FlightData, Status>>, error: Error) {
     if let Some(outgoing) = outgoing.upgrade() {
         _ = outgoing.try_send(Err(error.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_keeps_its_beginning_and_its_end() {
+        let mut error = format!("first{}last", "é".repeat(ERROR_BYTES));
+        shorten(&mut error);
+        assert!(
+            error.starts_with("firsté") && error.ends_with("élast") && error.contains("bytes are left out")
+        );
+        assert!(error.len() < ERROR_BYTES + 100);
+        let mut short = "é".repeat(9);
+        shorten(&mut short);
+        assert_eq!(short, "é".repeat(9));
     }
 }

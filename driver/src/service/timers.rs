@@ -1,6 +1,6 @@
 //! When something is due: the end of a drain, of an attempt's time, of the experiment's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,8 +14,10 @@ const LONGEST: f64 = 1e9;
 pub struct Timers {
     drain: Option<Instant>,
     experiment: Option<Instant>,
-    /// All attempts have the same time: in order of their beginning.
-    attempts: VecDeque<(Instant, u32, u32)>,
+    /// When, of which trial, which attempt.
+    attempts: BTreeSet<(Instant, u32, u32)>,
+    /// The entry of each trial.
+    of_trial: HashMap<u32, (Instant, u32, u32)>,
 }
 
 impl Timers {
@@ -34,12 +36,22 @@ impl Timers {
     }
 
     pub fn attempt(&mut self, trial: u32, attempt: u32, seconds: f64) {
-        self.attempts.push_back((after(seconds), trial, attempt));
+        self.ended(trial);
+        let entry = (after(seconds), trial, attempt);
+        self.attempts.insert(entry);
+        self.of_trial.insert(trial, entry);
+    }
+
+    /// No attempt of the trial runs.
+    pub fn ended(&mut self, trial: u32) {
+        if let Some(entry) = self.of_trial.remove(&trial) {
+            self.attempts.remove(&entry);
+        }
     }
 
     /// Waits for what is due next; for ever if nothing is.
     pub async fn due(&mut self) -> Event {
-        let next = [self.drain, self.experiment, self.attempts.front().map(|(at, ..)| *at)];
+        let next = [self.drain, self.experiment, self.attempts.first().map(|(at, ..)| *at)];
         let Some(at) = next.into_iter().flatten().min() else { return std::future::pending().await };
         tokio::time::sleep_until(at).await;
         if self.drain == Some(at) {
@@ -50,8 +62,11 @@ impl Timers {
             self.experiment = None;
             return Event::TimeUp;
         }
-        match self.attempts.pop_front() {
-            Some((_, trial, attempt)) => Event::TrialTimeUp { trial, attempt },
+        match self.attempts.pop_first() {
+            Some((_, trial, attempt)) => {
+                self.of_trial.remove(&trial);
+                Event::TrialTimeUp { trial, attempt }
+            }
             None => std::future::pending().await,
         }
     }

@@ -38,6 +38,9 @@ pub use events::Happened;
 pub use run::{Answer, Rows};
 pub use trials::state as state_name;
 
+/// Trials in order, as snapshots share them. Their histories are not looked at: leave them empty.
+pub type TrialChunk = Arc<Vec<TrialResult>>;
+
 /// An experiment's reports and events.
 pub struct Tables {
     known: Arc<trials::Known>,
@@ -69,11 +72,11 @@ impl Tables {
     }
 
     /// How things stand now; what comes later does not change it. Takes well below a millisecond however many
-    /// rows there are. The trials' histories are not looked at: leave them empty.
+    /// rows there are.
     ///
     /// # Errors
     /// If columns do not fit together, which is a mistake of this module.
-    pub fn snapshot(&self, trials: Vec<TrialResult>, slots: Vec<SlotResult>) -> Result<Snapshot> {
+    pub fn snapshot(&self, trials: Vec<TrialChunk>, slots: Vec<SlotResult>) -> Result<Snapshot> {
         let rows = SnapshotRows {
             known: Arc::clone(&self.known),
             metrics: self.metrics.batches()?,
@@ -96,7 +99,7 @@ struct SnapshotRows {
     known: Arc<trials::Known>,
     metrics: Vec<RecordBatch>,
     events: Vec<RecordBatch>,
-    trials: Vec<TrialResult>,
+    trials: Vec<TrialChunk>,
     slots: Vec<SlotResult>,
 }
 

@@ -90,7 +90,8 @@ fn table(rows: &SnapshotRows, name: &str) -> Result<(SchemaRef, MemTable)> {
             (batch.schema(), vec![batch])
         }
         _ => {
-            let batch = trials::batch(&rows.known, &rows.trials)?;
+            let trials: Vec<_> = rows.trials.iter().flat_map(|chunk| chunk.iter()).collect();
+            let batch = trials::batch(&rows.known, &trials)?;
             (batch.schema(), vec![batch])
         }
     };

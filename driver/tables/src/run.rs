@@ -1,7 +1,7 @@
 //! Where queries run, and with what: the driver's decisions come first.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TIME: Duration = Duration::from_secs(120);
 /// Batches that wait to be read.
 const AHEAD: usize = 2;
+/// How long they wait before the query gives its place to another.
+const READING: Duration = Duration::from_secs(60);
 
 /// What the queries of one experiment share.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ pub struct Limits {
     queries: Arc<Semaphore>,
     /// How long a query waits for one of them to end.
     pub(super) patience: Duration,
+    /// How long a query's rows wait to be read.
+    pub(super) reading: Duration,
 }
 
 impl Limits {
@@ -45,7 +49,7 @@ impl Limits {
             .with_disk_manager_builder(disk)
             .build_arc();
         let env = env.map_err(|e| query::failed(&e))?;
-        Ok(Self { env, queries: Arc::new(Semaphore::new(QUERIES)), patience: PATIENCE })
+        Ok(Self { env, queries: Arc::new(Semaphore::new(QUERIES)), patience: PATIENCE, reading: READING })
     }
 }
 
@@ -58,6 +62,8 @@ pub struct Answer {
 /// Batches, each of few thousand rows. Ends after an error. Dropping it ends the query.
 pub struct Rows {
     batches: mpsc::Receiver<Message>,
+    /// They were not read for so long that the query was broken off.
+    unread: Arc<OnceLock<Duration>>,
     over: bool,
 }
 
@@ -78,17 +84,28 @@ pub async fn answer(rows: Arc<SnapshotRows>, limits: &Limits, sql: String) -> Re
     let env = Arc::clone(&limits.env);
     let (planned, schema) = oneshot::channel();
     let (send, batches) = mpsc::channel(AHEAD);
-    let run = move || carry_out(&rows, env, &sql, planned, &send, permit);
+    let unread = Arc::new(OnceLock::new());
+    let (reading, broken_off) = (limits.reading, Arc::clone(&unread));
+    let run = move || {
+        let query = Query { env, sql: &sql, reading, unread: &broken_off };
+        carry_out(&rows, query, planned, &send, permit);
+    };
     let spawned = thread::Builder::new().name("lethe-query".to_owned()).spawn(run);
     spawned.map_err(|e| Error::Exhausted(format!("cannot start a thread for a query: {e}")))?;
     let schema = schema.await.map_err(|_| broken())??;
-    Ok(Answer { schema, rows: Rows { batches, over: false } })
+    Ok(Answer { schema, rows: Rows { batches, unread, over: false } })
+}
+
+struct Query<'a> {
+    env: Arc<RuntimeEnv>,
+    sql: &'a str,
+    reading: Duration,
+    unread: &'a OnceLock<Duration>,
 }
 
 fn carry_out(
     rows: &SnapshotRows,
-    env: Arc<RuntimeEnv>,
-    sql: &str,
+    query: Query<'_>,
     planned: oneshot::Sender<Result<SchemaRef>>,
     send: &mpsc::Sender<Message>,
     _permit: OwnedSemaphorePermit,
@@ -102,7 +119,7 @@ fn carry_out(
     };
     let work = async {
         let mut left = TIME;
-        let mut stream = match bounded(&mut left, query::begin(rows, env, sql)).await.flatten() {
+        let mut stream = match bounded(&mut left, query::begin(rows, query.env, query.sql)).await.flatten() {
             Ok(stream) => stream,
             Err(error) => {
                 _ = planned.send(Err(error));
@@ -113,17 +130,22 @@ fn carry_out(
         let end = loop {
             match bounded(&mut left, stream.next()).await {
                 Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
-                Ok(Some(Ok(batch))) => {
-                    if send.send(Message::Batch(batch)).await.is_err() {
+                Ok(Some(Ok(batch))) => match timeout(query.reading, send.send(Message::Batch(batch))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        _ = query.unread.set(query.reading);
                         return;
                     }
-                }
+                },
                 Ok(Some(Err(error))) => break Message::Failed(query::failed(&error)),
                 Ok(None) => break Message::End,
                 Err(error) => break Message::Failed(error),
             }
         };
-        _ = send.send(end).await;
+        if timeout(query.reading, send.send(end)).await.is_err() {
+            _ = query.unread.set(query.reading);
+        }
     };
     runtime.block_on(async {
         tokio::select! {
@@ -161,7 +183,12 @@ impl Stream for Rows {
             Some(Message::Batch(batch)) => Some(Ok(batch)),
             Some(Message::Failed(error)) => Some(Err(error)),
             Some(Message::End) => None,
-            None => Some(Err(broken())),
+            None => Some(Err(self.unread.get().map_or_else(broken, |reading| {
+                Error::Exhausted(format!(
+                    "the query's rows were not read for {reading:?}, and it was broken off: read them as they come, \
+                     or select fewer"
+                ))
+            }))),
         })
     }
 }

@@ -92,7 +92,7 @@ async fn trials_have_a_column_for_each_hyperparameter_and_metric_with_its_type()
         trial(2, json!({"lr": 0.25, "opt": "sgd", "mixed": "a"}), &[]),
         trial(3, json!({"lr": 0.125, "opt": "sgd", "mixed": 7}), &[]),
     ];
-    let snapshot = empty().snapshot(trials, Vec::new()).unwrap();
+    let snapshot = empty().snapshot(vec![trials.into()], Vec::new()).unwrap();
     let answer = snapshot.query("select * from trials").await.unwrap();
     let fields: Vec<(String, DataType)> =
         answer.schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
@@ -144,7 +144,7 @@ async fn names_that_are_taken_get_a_prefix() {
     .unwrap();
     let hparams = json!({"value": 0.5, "slot": 7, "loss": "mse", "C": 0.25, "metric.loss": 1});
     let trials = vec![trial(0, hparams, &[("accuracy", 0.75), ("loss", 2.0), ("trial", 3.0)])];
-    let snapshot = tables.snapshot(trials, Vec::new()).unwrap();
+    let snapshot = tables.snapshot(vec![trials.into()], Vec::new()).unwrap();
     let sql = r#"select value, "hparam.value", slot, "hparam.slot", loss, "metric.loss", "metric.metric.loss",
         trial, "metric.trial", "C" from trials"#;
     assert_eq!(text(&snapshot, sql).await, "0.75 0.5 1 7 mse 1 2.0 0 3.0 0.25");
@@ -231,7 +231,7 @@ async fn tables_join_and_slots_say_where_time_went() {
         idle_s: vec![0.25],
     }];
     let trials = vec![trial(0, json!({}), &[("accuracy", 0.5)]), trial(1, json!({}), &[("accuracy", 0.75)])];
-    let snapshot = empty().snapshot(trials, slots).unwrap();
+    let snapshot = empty().snapshot(vec![trials.into()], slots).unwrap();
     let sql = "select s.executor, s.worker_pid, s.train_s / s.held_s, max(t.value), sum(t.train_s) \
                from slots s join trials t on t.slot = s.slot group by 1, 2, 3";
     assert_eq!(text(&snapshot, sql).await, "app-1 4000000000 0.8 0.75 6.0");
@@ -361,6 +361,23 @@ async fn more_queries_than_may_run_are_told_so() {
     drop(running);
     snapshot.limits.patience = Duration::from_secs(20);
     assert_eq!(text(&snapshot, "select 1").await, "1");
+}
+
+#[tokio::test]
+async fn queries_whose_rows_are_not_read_give_their_places_to_others() {
+    let mut snapshot = many(20_000);
+    snapshot.limits.reading = Duration::from_millis(50);
+    let endless = "select a.trial from metrics a, metrics b, metrics c";
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        unread.push(snapshot.query(endless).await.unwrap());
+    }
+    snapshot.limits.patience = Duration::from_secs(20);
+    assert_eq!(text(&snapshot, "select 1").await, "1");
+    for answer in unread {
+        let error = answer.rows.try_collect::<Vec<_>>().await.unwrap_err();
+        assert!(error.to_string().contains("not read for 50ms"), "{error}");
+    }
 }
 
 /// The service's own thread is free while a query computes.

@@ -32,7 +32,7 @@ impl Known {
     }
 }
 
-pub fn batch(known: &Known, trials: &[TrialResult]) -> Result<RecordBatch> {
+pub fn batch(known: &Known, trials: &[&TrialResult]) -> Result<RecordBatch> {
     let fixed = FIRST.iter().chain(&LAST).map(|name| (*name).to_owned());
     let mut names: BTreeSet<String> = fixed.collect();
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
@@ -42,7 +42,7 @@ pub fn batch(known: &Known, trials: &[TrialResult]) -> Result<RecordBatch> {
         columns.push((free(&mut names, name, "hparam."), column));
     }
     for name in metrics(known, trials) {
-        let value = |trial: &TrialResult| trial.metrics.get(name).copied().filter(|value| value.is_finite());
+        let value = |trial: &&TrialResult| trial.metrics.get(name).copied().filter(|value| value.is_finite());
         let column = Float64Array::from_iter(trials.iter().map(value));
         columns.push((free(&mut names, name.to_owned(), "metric."), Arc::new(column)));
     }
@@ -51,7 +51,7 @@ pub fn batch(known: &Known, trials: &[TrialResult]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable(nullable)?)
 }
 
-fn first(trials: &[TrialResult]) -> [ArrayRef; 5] {
+fn first(trials: &[&TrialResult]) -> [ArrayRef; 5] {
     let ints = |get: fn(&TrialResult) -> u32| -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(trials.iter().map(|trial| int(get(trial)))))
     };
@@ -64,8 +64,8 @@ fn first(trials: &[TrialResult]) -> [ArrayRef; 5] {
     ]
 }
 
-fn last(trials: &[TrialResult]) -> [ArrayRef; 7] {
-    let hparams = |trial: &TrialResult| serde_json::to_string(&trial.hparams).unwrap_or_default();
+fn last(trials: &[&TrialResult]) -> [ArrayRef; 7] {
+    let hparams = |trial: &&TrialResult| serde_json::to_string(&trial.hparams).unwrap_or_default();
     [
         Arc::new(Int32Array::from_iter(trials.iter().map(|trial| trial.slot.map(int)))),
         floats(trials, |trial| Some(trial.timing.idle_s)),
@@ -77,12 +77,12 @@ fn last(trials: &[TrialResult]) -> [ArrayRef; 7] {
     ]
 }
 
-fn floats(trials: &[TrialResult], get: fn(&TrialResult) -> Option<f64>) -> ArrayRef {
+fn floats(trials: &[&TrialResult], get: fn(&TrialResult) -> Option<f64>) -> ArrayRef {
     Arc::new(Float64Array::from_iter(trials.iter().map(|trial| get(trial).filter(|value| value.is_finite()))))
 }
 
 /// In the space's order, then those that only trials have.
-fn hparams(known: &Known, trials: &[TrialResult]) -> Vec<(String, Kind)> {
+fn hparams(known: &Known, trials: &[&TrialResult]) -> Vec<(String, Kind)> {
     let mut kinds = known.hparams.clone();
     let mut places: HashMap<String, usize> =
         kinds.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
@@ -101,7 +101,7 @@ fn hparams(known: &Known, trials: &[TrialResult]) -> Vec<(String, Kind)> {
 }
 
 /// The objectives, then the others by name.
-fn metrics<'a>(known: &'a Known, trials: &'a [TrialResult]) -> Vec<&'a str> {
+fn metrics<'a>(known: &'a Known, trials: &'a [&TrialResult]) -> Vec<&'a str> {
     let reported: BTreeSet<&str> =
         trials.iter().flat_map(|trial| trial.metrics.keys()).map(String::as_str).collect();
     let mut names: Vec<&str> = known.metrics.iter().map(String::as_str).collect();

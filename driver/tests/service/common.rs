@@ -126,7 +126,7 @@ impl Driver {
                 match self.create(&plan).await {
                     Ok(_) => return,
                     Err(error) if error.to_string().contains("is in use by") => {
-                        tokio::task::yield_now().await
+                        tokio::time::sleep(Duration::from_millis(10)).await
                     }
                     Err(error) => panic!("{error}"),
                 }
@@ -162,7 +162,9 @@ impl Driver {
                 .unwrap();
         let mut result = parts.next().await.unwrap().unwrap();
         while let Some(part) = parts.next().await {
-            result.trials.extend(part.unwrap().trials);
+            let part = part.unwrap();
+            result.trials.extend(part.trials);
+            result.slots.extend(part.slots);
         }
         result
     }

@@ -1,11 +1,13 @@
 //! Points that the user gives, suggests or refuses.
 
+use lethe_driver::commands;
 use lethe_flight::client;
 use lethe_flight::message::Hparams;
 use lethe_flight::message::experiment::{
-    Budget, Checked, End, Optimizer, Plan, Source, Suggested, Suggestion, TrialState, WatchEvent,
+    Budget, Checked, End, Optimizer, Plan, Source, Stopping, Suggested, Suggestion, TrialState, WatchEvent,
 };
-use lethe_flight::message::training::Outcome;
+use lethe_flight::message::slot::ToSlot;
+use lethe_flight::message::training::{Outcome, Verdict};
 use lethe_flight::wire::action;
 
 use crate::common::{Driver, Null, Slot, event};
@@ -102,6 +104,60 @@ async fn given_points_go_first_and_a_refused_suggestion_is_drawn_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_optimizer_is_told_once_of_a_trial_that_a_resume_ends() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(2, 1);
+    *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
+    let Source::Search { stopping, .. } = &mut plan.source;
+    *stopping = Stopping::Threshold { bound: 0.5, min_epochs: 1 };
+    driver.create(&plan).await.unwrap();
+    for trial in 0..2 {
+        suggest(&driver, trial, Suggestion::Hparams { hparams: point(0.25) }).await;
+    }
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    slot.report(&spec, 1, 0.1).await;
+    assert_eq!(slot.decision().await, Verdict::Stop);
+    // The driver dies before it hears that the trial has stopped; its slots are as many as before, or more.
+    let driver = driver.replace().await;
+    plan.slots = 3;
+    source(&mut plan).3.clone_from(&Optimizer::External { name: "mine".into(), ahead: 3 });
+    driver.resume(&plan).await;
+    let mut watch = driver.watch().await;
+    let (mut slot, mut told) = (Slot::open(&driver, 0).await, Vec::new());
+    let spec = slot.assigned().await;
+    assert_eq!(spec.trial, 1);
+    slot.report(&spec, 1, 0.9).await;
+    slot.end(&spec, Outcome::Finished).await;
+    loop {
+        match event(&mut watch).await {
+            WatchEvent::Tell { trial, state, .. } => told.push((trial, state)),
+            WatchEvent::Over { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(told, [(0, TrialState::Stopped), (1, TrialState::Finished)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_a_trial_that_has_ended_does_not_run_out() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(2, 1);
+    *source(&mut plan).2 = Budget { trials: Some(2), trial_seconds: Some(0.2), ..Budget::default() };
+    driver.create(&plan).await.unwrap();
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    slot.end(&spec, Outcome::Finished).await;
+    let spec = slot.assigned().await;
+    // The first one's time would have run out before this.
+    assert!(matches!(slot.next().await, Some(ToSlot::Stop { trial: 1, attempt: 1 })));
+    slot.end(&spec, Outcome::Stopped).await;
+    assert!(matches!(slot.next().await, Some(ToSlot::Release)));
+    let journal = std::fs::read_to_string(driver.folder.path().join("e/journal.log")).unwrap();
+    assert_eq!(journal.matches("trial_time_up").count(), 1, "{journal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_ends_when_its_time_is_up_and_stops_a_trial_that_has_had_its_own() {
     let driver = Driver::start().await;
     let mut plan = driver.plan(3, 1);
@@ -112,7 +168,6 @@ async fn a_search_ends_when_its_time_is_up_and_stops_a_trial_that_has_had_its_ow
     let mut slot = Slot::open(&driver, 0).await;
     let spec = slot.assigned().await;
     slot.report(&spec, 1, 0.5).await;
-    use lethe_flight::message::slot::ToSlot;
     assert!(matches!(slot.next().await, Some(ToSlot::Stop { trial: 0, attempt: 1 })), "its time is up");
     slot.end(&spec, Outcome::Stopped).await;
     loop {
@@ -123,6 +178,11 @@ async fn a_search_ends_when_its_time_is_up_and_stops_a_trial_that_has_had_its_ow
     let first = &driver.result().await.trials[0];
     assert_eq!(first.state, TrialState::Stopped);
     assert!(first.why.as_ref().unwrap().contains("0.1 s"), "{:?}", first.why);
+    let mut replayed = Vec::new();
+    commands::replay(&driver.folder.path().join("e"), &mut replayed).unwrap();
+    let replayed = String::from_utf8(replayed).unwrap();
+    let stop = replayed.lines().find(|line| line.contains(" stop ")).unwrap();
+    assert!(stop.ends_with("it had its 0.1 s"), "{stop}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,3 +9,5 @@ mod models;
 mod refusals;
 mod resume;
 mod search;
+mod slots;
+mod stores;

@@ -10,7 +10,7 @@ use lethe_flight::wire::action;
 
 use crate::common::{Driver, Null, Slot, event};
 
-fn asha(driver: &Driver, trials: u32, slots: u32) -> Plan {
+pub fn asha(driver: &Driver, trials: u32, slots: u32) -> Plan {
     let mut plan = driver.plan(trials, slots);
     let Source::Search { stopping, .. } = &mut plan.source;
     *stopping = Stopping::Asha { reduction: 2, min_epochs: 1, pause: true };
@@ -23,7 +23,7 @@ fn extend(plan: &mut Plan, trials: u32) {
 }
 
 /// Runs to its end whatever comes; the epochs that were trained.
-async fn finish(mut slot: Slot, value: impl Fn(u32) -> f64) -> Vec<(u32, u32)> {
+pub async fn finish(mut slot: Slot, value: impl Fn(u32) -> f64) -> Vec<(u32, u32)> {
     let mut trained = Vec::new();
     loop {
         let spec = match slot.next().await {

@@ -36,8 +36,8 @@ impl Attempt {
         wire::check_name("an experiment", &spec.experiment)?;
         let name = format!("{}-{}-{}", spec.experiment, spec.trial, spec.attempt);
         let folder = host.options.directory.join("weights").join(name);
-        tokio::fs::create_dir_all(&folder).await.map_err(|e| Error::file(&folder, e))?;
-        // First of all, so that its files go with it if one of them does not come.
+        // First of all, and with its folder, so that its files go with it if one of them does not come, or nobody
+        // waits for them any more.
         let attempt = Self {
             trial: spec.trial,
             attempt: spec.attempt,
@@ -46,6 +46,11 @@ impl Attempt {
             puts: Puts::default(),
             stop_by: None,
         };
+        let made = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&attempt.folder).map_err(|e| Error::file(&attempt.folder, e))?;
+            Ok::<_, Error>(attempt)
+        });
+        let attempt: Self = made.await.map_err(|e| Error::Invalid(format!("the task ended: {e}")))??;
         let initial = spec.program.is_some() && spec.checkpoint.is_none();
         let initial = initial.then(|| {
             let ticket = Ticket::Initial { experiment: spec.experiment.clone(), trial: spec.trial };

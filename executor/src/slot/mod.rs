@@ -1,11 +1,13 @@
 //! Slots: each is one Spark task's promise that a worker may run here.
 //!
 //! - [`run`]: one slot from the moment that its task opens it until it is released or lost.
+//! - [`ears`]: what it hears meanwhile.
 //! - [`attempt`]: the files of the attempt that a slot runs.
 //! - [`puts`]: its checkpoints on their way to the driver.
 //! - [`worker`]: the slot's worker process and its exchange.
 
 mod attempt;
+mod ears;
 mod puts;
 mod run;
 mod worker;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Host;
 use super::attempt::Attempt;
+use super::ears::{Ears, Heard, driver_gone, task_gone};
 use super::puts::Arrived;
 use super::worker::Worker;
 use crate::disk::InUse;
@@ -25,6 +26,11 @@ const DEATHS: u32 = 5;
 
 /// How often a view is built that is evicted at once, for the room of others.
 const VIEWS: u32 = 3;
+/// How long an attempt's files may travel, in either direction.
+const TRAVEL: Duration = Duration::from_secs(30 * 60);
+
+/// How long another worker may take to come. It has a limit of its own, below this one.
+const REPLACE: Duration = Duration::from_secs(120);
 
 /// How long the driver has to take a slot's last word.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -39,6 +45,13 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, fatal: false }
     }
+}
+
+/// Whether the slot goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Released,
 }
 
 /// Runs a slot to its release. `open_slots` counts those that are open here, this one included.
@@ -129,47 +142,60 @@ impl Slot<'_> {
         };
         self.ready(&worker).await?;
         _ = events.send(SlotEvent::Opened { worker_pid: worker.pid }).await;
+        let mut ears = Ears::new(from_driver, gone);
         loop {
             let stop_by = self.current.as_ref().and_then(|current| current.stop_by);
-            tokio::select! {
-                () = gone.cancelled() => return Err(task_gone().into()),
-                message = from_driver.next() => match message {
-                    Some(Ok(ToSlot::Assign { spec })) => self.assign(&worker, *spec).await?,
-                    Some(Ok(ToSlot::Decision { trial, attempt, verdict })) => {
+            let flow = tokio::select! {
+                message = ears.next() => match message? {
+                    ToSlot::Assign { spec } => self.assign(&worker, *spec, &mut ears).await?,
+                    ToSlot::Decision { trial, attempt, verdict } => {
                         if verdict == Verdict::Stop {
                             self.stops(trial, attempt);
                         }
                         _ = worker.sender.send(&ToWorker::Decision { trial, attempt, verdict }).await;
+                        Flow::GoOn
                     }
-                    Some(Ok(ToSlot::Stop { trial, attempt })) => {
+                    ToSlot::Stop { trial, attempt } => {
                         self.stops(trial, attempt);
                         _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
+                        Flow::GoOn
                     }
-                    Some(Ok(ToSlot::Release)) => {
-                        worker.end().await;
-                        return Ok(());
-                    }
-                    Some(Ok(ToSlot::Joined { .. })) => {}
-                    Some(Err(error)) => return Err(error.into()),
-                    None => return Err(driver_gone().into()),
+                    ToSlot::Release => Flow::Released,
+                    ToSlot::Joined { .. } => Flow::GoOn,
                 },
                 message = worker.receiver.next() => match message {
-                    Some(Ok(message)) => self.hear(message).await?,
+                    Some(Ok(message)) => self.hear(message, &mut ears).await?,
                     Some(Err(_)) | None => {
-                        self.lost(worker.post_mortem().await).await?;
-                        worker = self.replace(worker, gone).await?;
+                        let error = worker.post_mortem().await;
+                        match self.lost(error, &mut ears).await? {
+                            Flow::GoOn => self.replace(&mut worker, &mut ears).await?,
+                            Flow::Released => Flow::Released,
+                        }
                     }
                 },
-                arrived = next_put(&mut self.current) => self.arrived(arrived).await?,
+                arrived = next_put(&mut self.current) => {
+                    self.arrived(arrived).await?;
+                    Flow::GoOn
+                }
                 () = overdue(stop_by) => {
                     let pid = worker.pid;
                     tracing::warn!(pid, "the worker did not stop its attempt when told, it is killed");
                     worker.kill().await;
-                    if let Some(current) = self.current.take() {
-                        self.ended(current, Outcome::Stopped, Timing::default(), false).await?;
+                    let flow = match self.current.take() {
+                        Some(current) => {
+                            self.ended(current, Outcome::Stopped, Timing::default(), false, &mut ears).await?
+                        }
+                        None => Flow::GoOn,
+                    };
+                    match flow {
+                        Flow::GoOn => self.replace(&mut worker, &mut ears).await?,
+                        Flow::Released => Flow::Released,
                     }
-                    worker = self.replace(worker, gone).await?;
                 }
+            };
+            if flow == Flow::Released {
+                worker.end().await;
+                return Ok(());
             }
         }
     }
@@ -217,47 +243,54 @@ impl Slot<'_> {
     }
 
     /// Another worker in the place of one that is dead.
-    async fn replace(&mut self, dead: Worker, gone: &CancellationToken) -> Result<Worker> {
-        // Its memory and descriptors go before the next one starts.
-        drop(dead);
-        let worker = or_gone(gone, self.start_worker()).await?;
-        self.ready(&worker).await?;
-        Ok(worker)
+    async fn replace(&mut self, worker: &mut Worker, ears: &mut Ears<'_>) -> Result<Flow> {
+        // Its memory goes before the next one starts.
+        worker.kill().await;
+        match ears.during(None, REPLACE, self.start_worker()).await? {
+            Heard::Done(started) => *worker = started?,
+            Heard::Released | Heard::Stop => return Ok(Flow::Released),
+            Heard::Late => {
+                return Err(Error::Precondition(format!("no worker came within {} s", REPLACE.as_secs())));
+            }
+        }
+        self.ready(worker).await?;
+        Ok(Flow::GoOn)
     }
 
     async fn ready(&self, worker: &Worker) -> Result<()> {
         self.driver.send(&FromSlot::Ready { worker_pid: worker.pid, device: worker.device.clone() }).await
     }
 
-    async fn assign(&mut self, worker: &Worker, spec: TrialSpec) -> Result<()> {
+    async fn assign(&mut self, worker: &Worker, spec: TrialSpec, ears: &mut Ears<'_>) -> Result<Flow> {
         let (trial, attempt) = (spec.trial, spec.attempt);
-        match Attempt::prepare(self.host, spec, self.view.as_ref().map(|(view, _)| view.clone())).await {
-            Ok((current, run)) => {
+        let prepared = Attempt::prepare(self.host, spec, self.view.as_ref().map(|(view, _)| view.clone()));
+        let outcome = match ears.during(Some((trial, attempt)), TRAVEL, prepared).await? {
+            Heard::Done(Ok((current, run))) => {
                 self.current = Some(current);
                 // A worker that is gone is noticed by its receiver, and this attempt is lost with it.
                 _ = worker.sender.send(&ToWorker::Run(Box::new(run))).await;
-                Ok(())
+                return Ok(Flow::GoOn);
             }
-            Err(error) => {
-                let outcome = Outcome::Lost { error: format!("the trial's files did not arrive: {error}") };
-                self.driver
-                    .send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() })
-                    .await
-            }
-        }
+            Heard::Done(Err(error)) => lost("the trial's files did not arrive", &error.to_string()),
+            Heard::Late => lost("the trial's files did not arrive", &too_long()),
+            Heard::Stop => Outcome::Stopped,
+            Heard::Released => return Ok(Flow::Released),
+        };
+        self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing: Timing::default() }).await?;
+        Ok(Flow::GoOn)
     }
 
-    async fn hear(&mut self, message: FromWorker) -> Result<()> {
+    async fn hear(&mut self, message: FromWorker, ears: &mut Ears<'_>) -> Result<Flow> {
         match message {
             FromWorker::Report { trial, attempt, epoch, metrics } => {
-                self.driver.send(&FromSlot::Report { trial, attempt, epoch, metrics }).await
+                self.driver.send(&FromSlot::Report { trial, attempt, epoch, metrics }).await?;
             }
             FromWorker::Ended { trial, attempt, outcome, timing, weights } => {
                 let Some(current) = self.current.take_if(|current| current.is(trial, attempt)) else {
-                    return Ok(());
+                    return Ok(Flow::GoOn);
                 };
                 self.deaths = 0;
-                self.ended(current, outcome, timing, weights.is_some()).await
+                return self.ended(current, outcome, timing, weights.is_some(), ears).await;
             }
             FromWorker::Checkpoint { trial, attempt, epoch, path } => {
                 if let Some(current) = self.current.as_mut().filter(|current| current.is(trial, attempt))
@@ -266,37 +299,52 @@ impl Slot<'_> {
                     tracing::warn!(slot = self.open.slot, %error, "a checkpoint is not put");
                     current.puts.refuse(epoch, &error);
                 }
-                Ok(())
             }
-            FromWorker::Hello { .. } => Ok(()),
+            FromWorker::Hello { .. } => {}
         }
+        Ok(Flow::GoOn)
     }
 
-    /// Says that an attempt has ended, once its checkpoints and weights have arrived.
+    /// Says that an attempt has ended, once its checkpoints and weights have arrived. Where it is told to stop
+    /// meanwhile, what has not arrived by then is given up.
     async fn ended(
         &mut self,
         mut current: Attempt,
         mut outcome: Outcome,
         timing: Timing,
         weights: bool,
-    ) -> Result<()> {
+        ears: &mut Ears<'_>,
+    ) -> Result<Flow> {
         if matches!(outcome, Outcome::Finished | Outcome::Stopped) {
             current.puts.drop_waiting();
         }
         let (trial, attempt) = (current.trial, current.attempt);
-        while !current.puts.is_empty() {
-            let arrived = current.puts.next().await;
-            self.say_arrived(trial, attempt, arrived).await?;
-        }
+        let travel = async {
+            while !current.puts.is_empty() {
+                let arrived = current.puts.next().await;
+                self.say_arrived(trial, attempt, arrived).await?;
+            }
+            match weights {
+                true => Ok::<_, Error>(current.put_weights(self.host).await.map_err(|e| e.to_string())),
+                false => Ok(Ok(())),
+            }
+        };
+        let arrived: Result<(), String> = match ears.during(Some((trial, attempt)), TRAVEL, travel).await? {
+            Heard::Done(arrived) => arrived?,
+            Heard::Late => Err(too_long()),
+            Heard::Stop => Err("the trial was told to stop meanwhile".into()),
+            Heard::Released => return Ok(Flow::Released),
+        };
         if outcome == Outcome::Paused
             && let Err(error) = current.puts.last_arrived()
         {
-            outcome = Outcome::Lost { error: format!("the trial's checkpoint did not arrive: {error}") };
+            outcome = lost("the trial's checkpoint did not arrive", &error);
         }
-        if weights && let Err(error) = current.put_weights(self.host).await {
-            outcome = Outcome::Lost { error: format!("the trial's weights did not arrive: {error}") };
+        if weights && let Err(error) = arrived {
+            outcome = lost("the trial's weights did not arrive", &error);
         }
-        self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await
+        self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await?;
+        Ok(Flow::GoOn)
     }
 
     /// A checkpoint of the running attempt arrived at the driver, or did not.
@@ -327,17 +375,19 @@ impl Slot<'_> {
     }
 
     /// The worker died: its attempt is lost, the slot is not, unless its workers keep dying.
-    async fn lost(&mut self, error: String) -> Result<()> {
+    async fn lost(&mut self, error: String, ears: &mut Ears<'_>) -> Result<Flow> {
         tracing::warn!(slot = self.open.slot, error, "a worker died");
         self.deaths += 1;
         if let Some(lost) = self.current.take() {
             let outcome = Outcome::Lost { error: error.clone() };
-            self.ended(lost, outcome, Timing::default(), false).await?;
+            if self.ended(lost, outcome, Timing::default(), false, ears).await? == Flow::Released {
+                return Ok(Flow::Released);
+            }
         }
         if self.deaths >= DEATHS {
             return Err(Error::Precondition(format!("{DEATHS} workers died in a row: {error}")));
         }
-        Ok(())
+        Ok(Flow::GoOn)
     }
 }
 
@@ -364,12 +414,12 @@ async fn overdue(stop_by: Option<Instant>) {
     }
 }
 
-fn task_gone() -> Error {
-    Error::Unreachable("the slot's task has gone".into())
+fn lost(what: &str, error: &str) -> Outcome {
+    Outcome::Lost { error: format!("{what}: {error}") }
 }
 
-fn driver_gone() -> Error {
-    Error::Unreachable("the driver has ended the slot's exchange".into())
+fn too_long() -> String {
+    format!("it took more than {} s", TRAVEL.as_secs())
 }
 
 fn unique() -> u64 {

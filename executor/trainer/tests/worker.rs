@@ -342,5 +342,5 @@ async fn a_trainer_process_ends_at_once_when_its_stdin_does_even_while_training(
     drop(stdin);
     let status = tokio::task::spawn_blocking(move || process.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
-    assert!(begin.elapsed() < Duration::from_secs(1), "it took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
 }

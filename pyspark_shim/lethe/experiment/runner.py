@@ -284,7 +284,13 @@ class Runner:
             parts = self._application.peer.stream("experiment.result", {"experiment": self._experiment})
             found = next(parts)
             for part in parts:
-                found["trials"] += part["trials"]
+                found["slots"] += part["slots"]
+                for trial in part["trials"]:
+                    if found["trials"] and found["trials"][-1]["trial"] == trial["trial"]:
+                        # One of very many reports goes on in the next page.
+                        found["trials"][-1]["history"] += trial["history"]
+                    else:
+                        found["trials"].append(trial)
         except flight.FAILED as error:
             if self._driver_gone(error):
                 raise self._application.lost() from None

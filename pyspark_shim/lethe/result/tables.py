@@ -47,8 +47,8 @@ def trials(message: dict[str, Any]) -> pd.DataFrame:
 
 
 def slots(message: dict[str, Any]) -> pd.DataFrame:
-    """One row a slot: slot, executor, device, worker_pid, trials, held_s, train_s, idle_s (a list: between
-    trials)."""
+    """One row a connection of a slot, of all runs of the experiment: slot, executor, device, worker_pid,
+    trials, held_s, train_s, idle_s (a list: between trials, the last thousand)."""
     columns = ["slot", "executor", "device", "worker_pid", "trials", "held_s", "train_s", "idle_s"]
     table: pd.DataFrame = pd.DataFrame(message["slots"], columns=columns)
     return table

@@ -4,6 +4,7 @@ mod damage;
 mod follow;
 mod local;
 mod mirrored;
+mod page;
 mod places;
 
 use std::collections::BTreeMap;
