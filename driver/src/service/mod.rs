@@ -13,6 +13,7 @@
 //! | `chronicle` | its state machine, journal and tables |
 //! | `engine` | who suggests |
 //! | `timers` | when something is due |
+//! | `stopwatch` | how long each trial has run |
 //! | `ledger` | where the slots' time went |
 //! | `feed` | what the experiment's watchers see |
 //! | `sql` | answers of queries |
@@ -34,6 +35,7 @@ mod registry;
 pub(crate) mod setup;
 mod slot;
 mod sql;
+mod stopwatch;
 mod timers;
 
 use std::path::PathBuf;

@@ -117,7 +117,7 @@ async fn resume(
         }
         let at = now_ms();
         log.resumed(at, &plan)?;
-        let first = chronicle.resume(at, setup);
+        let first = chronicle.resume(at, setup, Some(&mut engine));
         log.commit()?;
         Ok((Begun { chronicle, engine, files: files.clone(), first: Some(first), log }, files))
     })

@@ -1,6 +1,6 @@
 //! When something is due: the end of a drain, of an attempt's time, of the experiment's.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,8 +14,8 @@ const LONGEST: f64 = 1e9;
 pub struct Timers {
     drain: Option<Instant>,
     experiment: Option<Instant>,
-    /// All attempts have the same time: in order of their beginning.
-    attempts: VecDeque<(Instant, u32, u32)>,
+    /// When, trial and attempt: what is due next comes first.
+    attempts: BTreeSet<(Instant, u32, u32)>,
 }
 
 impl Timers {
@@ -34,12 +34,12 @@ impl Timers {
     }
 
     pub fn attempt(&mut self, trial: u32, attempt: u32, seconds: f64) {
-        self.attempts.push_back((after(seconds), trial, attempt));
+        self.attempts.insert((after(seconds), trial, attempt));
     }
 
     /// Waits for what is due next; for ever if nothing is.
     pub async fn due(&mut self) -> Event {
-        let next = [self.drain, self.experiment, self.attempts.front().map(|(at, ..)| *at)];
+        let next = [self.drain, self.experiment, self.attempts.first().map(|(at, ..)| *at)];
         let Some(at) = next.into_iter().flatten().min() else { return std::future::pending().await };
         tokio::time::sleep_until(at).await;
         if self.drain == Some(at) {
@@ -50,7 +50,7 @@ impl Timers {
             self.experiment = None;
             return Event::TimeUp;
         }
-        match self.attempts.pop_front() {
+        match self.attempts.pop_first() {
             Some((_, trial, attempt)) => Event::TrialTimeUp { trial, attempt },
             None => std::future::pending().await,
         }
