@@ -89,11 +89,11 @@ class CMAES(Native):
     """Covariance matrix adaptation (Hansen, "The CMA Evolution Strategy: A Tutorial", 2016): for numbers and
     a thousand trials. One objective.
 
-    sigma: the first step size, as a share of each range. Default 0.25.
+    sigma: the first step size, as a share of each range. Default a sixth, as in the search benchmark.
     population: trials of a generation, from 3; None: by the number of parameters.
     """
 
-    sigma: float = 0.25
+    sigma: float = 0.1667
     population: int | None = None
     kind = "cmaes"
 
