@@ -189,6 +189,7 @@ RULES = {
     "asha-stops": lethe.ASHA(pause=False),
     "hyperband": lethe.Hyperband(),
     "hyperband-stops": lethe.Hyperband(pause=False),
+    "bohb": lethe.BOHB(),
     "median": lethe.Median(min_trials=3),
     "threshold": lethe.Threshold(bound=0.8, min_epochs=2),
     "patience": lethe.Patience(epochs=1, min_delta=0.01),

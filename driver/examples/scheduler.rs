@@ -273,6 +273,7 @@ fn driver(plan: &Plan) -> Result<Driver> {
         budget,
         slots: plan.slots,
         ahead: Ahead::Spare(8),
+        draws: 1000,
         checked: false,
         retries: plan.retries,
         objective: plan.objective.clone(),

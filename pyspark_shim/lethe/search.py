@@ -37,10 +37,10 @@ class Search:
     seconds: wall time from the first assignment; of all runs together where it is resumed.
     epochs: passes over the training set by all trials together. Running trials are then stopped.
     target: a value of the (first) metric; the search ends once a trial reports one that is no worse.
-    trial_seconds: of training that one attempt at a trial gets before it is stopped.
+    trial_seconds: that a trial may run, all its attempts together, before it is stopped.
     enqueue: points that are tried first, dicts of hyperparameters. What they leave out is the domain's
         default, or drawn. Where it is empty and each domain has a default, the point of all defaults goes
-        first (not with "grid").
+        first, if the constraints allow it (not with "grid").
     retries: how often a trial is run again, from its last checkpoint, whose slot or process was lost.
     retry_exceptions: how often after an exception in its own code.
     seed: of the suggestions, the initial weights, dropout and the order of batches. A rerun on one slot gives
@@ -148,11 +148,19 @@ class Search:
                 found.append(self.space.point(point))
             except ValueError as error:
                 raise ConfigError(f"Search: enqueue, point {number}: {error}") from None
+        unfulfilled = self.space.unfulfilled(found)
+        if unfulfilled is not None:
+            place, why = unfulfilled
+            raise ConfigError(f"Search: enqueue, point {place + 1}, completed by the defaults: {why}")
         if not found and not isinstance(self.suggests, Grid):
             default = self.space.default()
-            if default is not None and self.space.refused(default) is None:
+            # Defaults that are not allowed together are not tried.
+            if default is not None and self._allows(default):
                 found.append(default)
         return found
+
+    def _allows(self, point: dict[str, Any]) -> bool:
+        return self.space.refused(point) is None and self.space.unfulfilled([point]) is None
 
     def source(self, slots: int) -> dict[str, Any]:
         """The message `Source` for an experiment of so many slots."""

@@ -72,7 +72,9 @@ def test_a_search_names_the_argument_that_is_wrong(changes: dict[str, Any], prob
         (lambda: lethe.Grid(points=1), "Grid: points"),
         (lambda: lethe.TPE(startup=0), "TPE: startup"),
         (lambda: lethe.CMAES(sigma=0), "CMAES: sigma"),
-        (lambda: lethe.CMAES(population=1), "CMAES: population"),
+        (lambda: lethe.Grid(points=10**9), "Grid: points"),
+        (lambda: lethe.CMAES(population=2), "CMAES: population"),
+        (lambda: lethe.CMAES(population=4 * 10**9), "CMAES: population"),
         (lambda: lethe.NSGA2(population=1), "NSGA2: population"),
     ],
 )
@@ -176,9 +178,31 @@ def test_the_point_of_all_defaults_goes_first() -> None:
     assert search(space=refused).source(1)["checked"] is True
 
 
+def test_defaults_that_a_constraint_does_not_allow_together_are_not_tried() -> None:
+    space = lethe.SearchSpace(
+        lethe.constraint("layers * width <= 64"),
+        layers=lethe.integer(1, 4, default=2),
+        width=lethe.integer(8, 64, default=64),
+    )
+    assert "enqueued" not in search(space=space).source(1)
+    allowed = [{"layers": 1, "width": 64}]
+    assert search(space=space, enqueue=[{"layers": 1}]).source(1)["enqueued"] == allowed
+    with pytest.raises(lethe.ConfigError) as caught:
+        search(space=space, enqueue=[{"layers": 1}, {"layers": 3}])
+    for part in ("enqueue, point 2", "defaults", '"layers":3,"width":64', '"layers * width <= 64"'):
+        assert part in str(caught.value)
+
+
 def test_pbt_changes_what_is_continuous_unless_it_is_told() -> None:
     space = lethe.SearchSpace(lr=lethe.loguniform(0.1, 1), n=lethe.integer(1, 9), o=lethe.choice("a"))
     assert search(space=space, stopping=lethe.PBT(every=1)).source(1)["stopping"]["parameters"] == ["lr"]
+    parents = lethe.SearchSpace(
+        lr=lethe.loguniform(0.1, 1),
+        drop=lethe.uniform(0, 0.5, step=0.25),
+        kind=lethe.choice("a", "b").when(drop=0.5),
+    )
+    found = search(space=parents, stopping=lethe.PBT(every=1)).source(1)["stopping"]
+    assert found["parameters"] == ["lr"], "whether `kind` exists depends on `drop`"
     only = lethe.SearchSpace(n=lethe.integer(1, 9))
     with pytest.raises(lethe.ConfigError, match="no continuous parameter"):
         search(space=only, stopping=lethe.PBT(every=1))

@@ -55,6 +55,10 @@ def test_what_is_read_makes_the_same_space() -> None:
         (lethe.uniform(False, True), "must be numbers"),
         (lethe.uniform(0, 1, step=0), "the step must be a number above 0"),
         (lethe.uniform(0, 1, step=1.5), "the step 1.5 is larger than the range from 0 to 1"),
+        (lethe.uniform(0, 1, step=1e-20), "the step 1e-20 is too small for the range from 0 to 1"),
+        (lethe.integer(1, 10**400), "must be finite, and fit 64 bits"),
+        (lethe.integer(1, 9, default=10**400), "is not a number"),
+        (lethe.integer(1, 9, step=10**400), "the step must be a number above 0"),
         (lethe.integer(0, 9, step=0.5), "the step must be a whole number"),  # type: ignore[arg-type]
         (lethe.integer(1, 9, step=2, log=True), "exclude each other"),
         (lethe.choice(), "choice needs at least one value"),
@@ -92,6 +96,10 @@ def test_a_domain_that_cannot_be_sampled_is_refused_by_name(domain: Any, problem
 def test_a_condition_that_cannot_hold_is_refused_by_name(parameters: dict[str, Any], problem: str) -> None:
     with pytest.raises(lethe.ConfigError, match=problem):
         lethe.SearchSpace(y=lethe.integer(1, 3), **parameters)
+
+
+def test_a_step_as_wide_as_the_range_is_one() -> None:
+    assert lethe.SearchSpace(x=lethe.uniform(0.1, 0.3, step=0.2))["x"].step == 0.2
 
 
 def test_a_domain_has_one_condition() -> None:

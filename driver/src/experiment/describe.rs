@@ -26,6 +26,9 @@ pub fn event(event: &Event) -> Option<Line> {
         Event::Suggested { trial, hparams, why, .. } => {
             Line { trial: Some(*trial), text: format!("{} ({why})", values(hparams)), ..line("suggested") }
         }
+        Event::Refused { trial, hparams, by } => {
+            Line { trial: Some(*trial), text: format!("{} by {by}", values(hparams)), ..line("refused") }
+        }
         Event::Exhausted { trial } => Line { trial: Some(*trial), ..line("exhausted") },
         Event::Checked { trial, refused: Some(refused) } => {
             Line { trial: Some(*trial), text: refused.clone(), ..line("refused") }

@@ -26,6 +26,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<serde_json::Value>,
     },
+    /// Answers [`super::Action::Suggest`]: what the user's optimizer suggests does not fulfil a constraint.
+    Refused {
+        trial: u32,
+        hparams: Hparams,
+        by: String,
+    },
     /// Answers [`super::Action::Suggest`]: there are no further points.
     Exhausted {
         trial: u32,
@@ -97,7 +103,7 @@ pub enum Event {
     CheckpointsLost {
         checkpoints: Vec<CheckpointRef>,
     },
-    /// The attempt has had its time.
+    /// The trial, which runs this attempt, has had its time.
     TrialTimeUp {
         trial: u32,
         attempt: u32,

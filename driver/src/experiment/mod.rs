@@ -32,7 +32,7 @@ mod slots;
 mod state;
 mod suggest;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trial;
 
 pub use action::Action;
@@ -42,6 +42,7 @@ pub use settings::{Ahead, Settings};
 
 use crate::stopping::StoppingRule;
 use state::{Course, State};
+use trial::Phase;
 
 /// One experiment: a source of trials, and the slots that run them.
 pub struct Experiment {
@@ -68,6 +69,7 @@ impl Experiment {
         match event {
             Event::Started | Event::SlotWorker { .. } => {}
             Event::Suggested { trial, hparams, why, .. } => self.suggested(trial, hparams, why, out),
+            Event::Refused { trial, by, .. } => self.refused(trial, &by, Phase::Suggesting, out),
             Event::Exhausted { trial } => self.exhausted(trial, out),
             Event::Checked { trial, refused } => self.checked(trial, refused, out),
             Event::Prepared { trial, program } => self.prepared(trial, program),

@@ -85,6 +85,11 @@ impl Experiment {
         })
     }
 
+    /// None for a number that was not asked for.
+    pub fn trial_state(&self, number: u32) -> Option<TrialState> {
+        self.state.trial(number).map(|trial| trial.state(self.over()))
+    }
+
     /// Reported of a trial so far.
     pub fn epochs(&self, number: u32) -> u32 {
         self.state.trial(number).map_or(0, Trial::last_epoch)
@@ -132,6 +137,20 @@ impl Experiment {
         let mut numbers: Vec<u32> = front.into_iter().map(|(number, _)| number).collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    /// Whether a report is of the attempt that runs now, and not a repetition, which is as stale as another's.
+    pub(super) fn is_news(&self, slot: SlotKey, trial: u32, attempt: u32, epoch: u32) -> bool {
+        self.state.trial(trial).is_some_and(|trial| trial.runs(slot, attempt) && epoch > trial.last_epoch())
+    }
+
+    /// Whether a report becomes part of its trial: it is news, and the budget of epochs has room for it.
+    pub fn counts(&self, slot: SlotKey, trial: u32, attempt: u32, epoch: u32) -> bool {
+        let room = |epochs| {
+            let trained = self.state.trial(trial).map_or(0, |trial| trial.trains(epoch));
+            self.state.epochs.saturating_add(trained.into()) <= epochs
+        };
+        self.is_news(slot, trial, attempt, epoch) && self.settings.budget.epochs.is_none_or(room)
     }
 
     /// Whether this is the attempt that runs now on that slot; all others are stale.

@@ -57,18 +57,19 @@ impl Experiment {
         metrics: Metrics,
         out: &mut Vec<Action>,
     ) {
-        let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
-        // A repetition is as stale as another attempt's.
-        if !trial.runs(slot, attempt) || epoch <= trial.last_epoch() {
+        if !self.is_news(slot, number, attempt, epoch) {
             return;
         }
-        // Where a donor's checkpoint was ahead of the trial's own reports, its epochs are not this trial's.
-        let begun = trial.last_epoch().max(trial.checkpoint.map_or(0, |checkpoint| checkpoint.epoch));
+        if !self.counts(slot, number, attempt, epoch) {
+            return self.beyond_budget(slot, number, attempt, epoch, out);
+        }
+        let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
+        let trained = u64::from(trial.trains(epoch));
         let metrics = Row::new(self.state.shapes.of(metrics.keys()), metrics.into_values());
         let report = Reported { epoch, metrics };
         let value = report.value(&self.settings.objective);
         trial.history.push(report);
-        self.state.epochs += u64::from(epoch.saturating_sub(begun).max(1));
+        self.state.epochs += trained;
         self.look_at_budget(value, out);
         let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
         if !trial.rungs.contains(epoch) {
@@ -93,6 +94,15 @@ impl Experiment {
             trial.halted.clone_from(&why);
         }
         out.push(Action::Decide { slot, trial: number, attempt, verdict, why });
+    }
+
+    /// The budget had no room for what was trained: on several slots epochs are under way when the last is spent.
+    fn beyond_budget(&mut self, slot: SlotKey, number: u32, attempt: u32, epoch: u32, out: &mut Vec<Action>) {
+        let epochs = self.settings.budget.epochs.unwrap_or_default();
+        self.complete(&format!("all {epochs} epochs are spent"), out);
+        if self.state.trial(number).is_some_and(|trial| trial.rungs.contains(epoch)) {
+            out.push(Action::Decide { slot, trial: number, attempt, verdict: Verdict::Stop, why: None });
+        }
     }
 
     pub(super) fn trial_time_up(&mut self, number: u32, attempt: u32, out: &mut Vec<Action>) {
@@ -233,6 +243,9 @@ impl Experiment {
         trial.error.clone_from(&error);
         trial.settle();
         self.state.counts.end(state);
+        if state == TrialState::Failed {
+            self.stopping.failed(number);
+        }
         self.stopping.ended(number);
         if matches!(state, TrialState::Finished | TrialState::Stopped) {
             self.look_at_best(number, out);

@@ -15,6 +15,8 @@ pub struct Settings {
     pub ahead: Ahead,
     /// Whether each suggestion is shown to the user's predicate.
     pub checked: bool,
+    /// Suggestions for one trial that may be refused; then the search ends.
+    pub draws: u32,
     pub retries: Retries,
     pub objective: Objective,
     pub function: Function,

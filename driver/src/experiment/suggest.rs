@@ -8,9 +8,6 @@ use super::row::Row;
 use super::trial::{Class, Phase, Trial};
 use super::{Action, Ahead, Experiment, trial_seed};
 
-/// Suggestions for one trial that the user's predicate may refuse.
-const DRAWS: u32 = 1000;
-
 impl Experiment {
     /// Asks for as many trials as will be needed soon.
     pub(super) fn suggest_ahead(&mut self, out: &mut Vec<Action>) {
@@ -52,24 +49,32 @@ impl Experiment {
     }
 
     pub(super) fn checked(&mut self, number: u32, refused: Option<String>, out: &mut Vec<Action>) {
-        let searching = self.state.searching();
-        let Some(trial) = self.state.trial_mut(number) else { return };
-        if trial.phase != Phase::Checking {
+        let Some(trial) = self.state.trial(number).filter(|trial| trial.phase == Phase::Checking) else {
             return;
-        }
-        let Some(refused) = refused else {
-            let hparams = trial.hparams.to_map();
-            return self.admit(number, &hparams, out);
         };
+        match refused {
+            Some(by) => self.refused(number, &by, Phase::Checking, out),
+            None => {
+                let hparams = trial.hparams.to_map();
+                self.admit(number, &hparams, out);
+            }
+        }
+    }
+
+    /// The suggestion does not stand: another one is asked for. `phase` is that of a trial whose suggestion this
+    /// can be.
+    pub(super) fn refused(&mut self, number: u32, by: &str, phase: Phase, out: &mut Vec<Action>) {
+        let (searching, most) = (self.state.searching(), self.settings.draws);
+        let Some(trial) = self.state.trial_mut(number).filter(|trial| trial.phase == phase) else { return };
         trial.suggested.clear();
         trial.hparams = Row::default();
         trial.draws += 1;
         trial.phase = Phase::Suggesting;
         let draw = trial.draws;
-        if draw >= DRAWS {
+        if draw >= most {
             self.abort(
                 format!(
-                    "{DRAWS} suggestions for trial {number} were refused, the last by: {refused}; widen the space or relax the constraint"
+                    "{most} suggestions for trial {number} were refused, the last by: {by}; widen the space or relax the constraint"
                 ),
                 out,
             );
@@ -126,6 +131,8 @@ impl Experiment {
         if self.state.trial(number).is_some_and(|trial| trial.phase == Phase::Suggesting) {
             if !self.state.exhausted {
                 self.state.exhausted = true;
+                // No further ones are asked for. Of those that were, some may end as this one; the rule hears of it.
+                self.stopping.expects(Some(self.asked()));
                 out.push(Action::Notice {
                     text: format!("the search has no further points after {number} trials"),
                 });

@@ -75,7 +75,7 @@ pub(super) struct Trial {
     pub epochs: u32,
     pub rungs: Rungs,
     pub program: Option<ProgramRef>,
-    /// Suggestions that the user's predicate has refused.
+    /// Suggestions that were refused.
     pub draws: u32,
     /// Attempts handed out; the number of the current one.
     pub attempts: u32,
@@ -139,6 +139,13 @@ impl Trial {
             Phase::Running { told, .. } => told,
             _ => Told::Nothing,
         }
+    }
+
+    /// Epochs since its report before, or the checkpoint it began from: where a donor's was ahead of the trial's own
+    /// reports, its epochs are not this trial's.
+    pub fn trains(&self, epoch: u32) -> u32 {
+        let begun = self.last_epoch().max(self.checkpoint.map_or(0, |checkpoint| checkpoint.epoch));
+        epoch.saturating_sub(begun).max(1)
     }
 
     pub fn last_epoch(&self) -> u32 {

@@ -7,6 +7,9 @@ use lethe_flight::{Error, Result, limits};
 
 use super::domain::{Kind, kind, same, unit};
 
+/// Beyond, one step more is the same number.
+const MOST_STEPS: f64 = 9_007_199_254_740_992.0;
+
 /// The parameters' places in an order in which parents come before what depends on them.
 ///
 /// # Errors
@@ -103,6 +106,9 @@ fn fault(domain: &Domain) -> Option<String> {
         }
         Domain::Uniform { low, high, step: Some(step) } if *step > (high - low) * (1.0 + 1e-12) => {
             Some(format!("the step {step} is larger than the range from {low} to {high}"))
+        }
+        Domain::Uniform { low, high, step: Some(step) } if high / step - low / step > MOST_STEPS => {
+            Some(format!("the step {step} is too small for the range from {low} to {high}; leave it out"))
         }
         Domain::Integer { low, high, step: Some(step), .. }
             if i128::from(*step) > i128::from(*high) - i128::from(*low) =>

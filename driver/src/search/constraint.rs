@@ -18,6 +18,7 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct Constraints {
     schema: Arc<Schema>,
+    texts: Vec<String>,
     expressions: Vec<Arc<dyn PhysicalExpr>>,
 }
 
@@ -29,18 +30,33 @@ impl Constraints {
             parameters.iter().map(|p| Field::new(&p.name, column(&p.domain), true)).collect();
         let schema = Arc::new(Schema::new(fields));
         if texts.is_empty() {
-            return Ok(Self { schema, expressions: Vec::new() });
+            return Ok(Self { schema, texts: Vec::new(), expressions: Vec::new() });
         }
         // Names of parameters keep their capitals.
         let config = SessionConfig::new().set_bool("datafusion.sql_parser.enable_ident_normalization", false);
         let context = SessionContext::new_with_config(config);
         let expressions =
             texts.iter().map(|text| expression(&context, &schema, text)).collect::<Result<_>>()?;
-        Ok(Self { schema, expressions })
+        Ok(Self { schema, texts: texts.to_vec(), expressions })
     }
 
     pub fn is_empty(&self) -> bool {
         self.expressions.is_empty()
+    }
+
+    /// As they were given.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The first constraint that the point does not fulfil.
+    pub fn violated(&self, point: &Hparams) -> Option<&str> {
+        let points = std::slice::from_ref(point);
+        let violates = |expression: &Arc<dyn PhysicalExpr>| {
+            !self.evaluate(std::slice::from_ref(expression), points).is_ok_and(|fulfilled| fulfilled[0])
+        };
+        let place = self.expressions.iter().position(violates)?;
+        self.texts.get(place).map(String::as_str)
     }
 
     /// Of each point, whether it fulfils all. What is unknown counts as fulfilled, what cannot be computed
@@ -49,7 +65,7 @@ impl Constraints {
         if self.is_empty() || points.is_empty() {
             return vec![true; points.len()];
         }
-        match self.evaluate(points) {
+        match self.evaluate(&self.expressions, points) {
             Ok(fulfilled) => fulfilled,
             Err(_) if points.len() > 1 => {
                 points.iter().map(|point| self.fulfilled(std::slice::from_ref(point))[0]).collect()
@@ -58,12 +74,16 @@ impl Constraints {
         }
     }
 
-    fn evaluate(&self, points: &[Hparams]) -> datafusion::error::Result<Vec<bool>> {
+    fn evaluate(
+        &self,
+        expressions: &[Arc<dyn PhysicalExpr>],
+        points: &[Hparams],
+    ) -> datafusion::error::Result<Vec<bool>> {
         let columns = self.schema.fields().iter().map(|field| array(field, points)).collect();
         let rows = RecordBatchOptions::new().with_row_count(Some(points.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &rows)?;
         let mut all = vec![true; points.len()];
-        for expression in &self.expressions {
+        for expression in expressions {
             let found = expression.evaluate(&batch)?.into_array(points.len())?;
             let found = as_boolean_array(&found)?;
             for (row, all) in all.iter_mut().enumerate() {
@@ -158,6 +178,10 @@ mod tests {
             point(json!({"nLayers": 0, "width": 3, "kind": "b"})),
         ];
         assert_eq!(constraints.fulfilled(&points), [true, false, true, false, false]);
+        let first = "nLayers * width < 100";
+        let second = "kind <> 'b' OR width / nLayers > 1";
+        let violated = points.each_ref().map(|point| constraints.violated(point));
+        assert_eq!(violated, [None, Some(first), None, Some(second), Some(second)]);
     }
 
     #[test]

@@ -182,6 +182,11 @@ fn several_objectives_are_refused_by_those_that_have_one() {
         assert!(refusal.contains("nsga2"), "{refusal}");
     }
     assert!(optimizer(&Choice::Cmaes { sigma: 0.0, population: None }, space(), &objective(1), 0).is_err());
+    for population in [2, 4_000_000_000] {
+        let choice = Choice::Cmaes { sigma: 0.2, population: Some(population) };
+        let refusal = optimizer(&choice, space(), &objective(1), 0).err().unwrap().to_string();
+        assert!(refusal.contains(&population.to_string()), "{refusal}");
+    }
     assert!(optimizer(&Choice::Nsga2 { population: 1 }, space(), &objective(2), 0).is_err());
     assert!(optimizer(&Choice::Grid { points: 0 }, space(), &objective(1), 0).is_err());
 }

@@ -51,6 +51,29 @@ pub fn value(domain: &Domain, unit: f64) -> Value {
     }
 }
 
+/// The number of the value of a discrete parameter at this place.
+pub fn index(domain: &Domain, unit: f64) -> u64 {
+    match domain {
+        Domain::Integer { low, log: true, .. } => {
+            value(domain, unit).as_i64().map_or(0, |value| value.abs_diff(*low))
+        }
+        _ => cell(unit, kind(domain)),
+    }
+}
+
+/// How much of the unit interval belongs to the value at this place, of values in an order; 0 of others.
+pub fn width(domain: &Domain, unit: f64) -> f64 {
+    match (domain, kind(domain)) {
+        (Domain::Integer { low, high, log: true, .. }, _) => {
+            let (a, b) = edges(*low, *high);
+            let own = value(domain, unit).as_f64().unwrap_or(1.0);
+            ((own + 0.5).ln() - (own - 0.5).ln()) / (b - a)
+        }
+        (_, Kind::Grid(n)) => 1.0 / n as f64,
+        (_, Kind::Real | Kind::Category(_)) => 0.0,
+    }
+}
+
 /// The `k`-th of a domain's values, in order. Of a real parameter, its lower bound.
 pub fn nth(domain: &Domain, k: u64) -> Value {
     match domain {
@@ -152,7 +175,7 @@ fn edges(low: i64, high: i64) -> (f64, f64) {
 }
 
 fn steps(low: f64, high: f64, step: f64) -> u64 {
-    ((high / step - low / step) * (1.0 + 1e-12) + 1e-9).floor() as u64 + 1
+    (((high / step - low / step) * (1.0 + 1e-12) + 1e-9).floor() as u64).saturating_add(1)
 }
 
 /// `low + k * step` without the dust of binary fractions: 0.3, not 0.30000000000000004.
@@ -181,6 +204,23 @@ mod tests {
         assert_eq!(kind(&domain), Kind::Grid(11));
         let odd = Domain::Uniform { low: -0.25, high: 0.6, step: Some(0.3) };
         assert_eq!((kind(&odd), nth(&odd, 2)), (Kind::Grid(3), json!(0.35)));
+    }
+
+    #[test]
+    fn the_values_of_a_logarithmic_integer_share_the_unit_interval_by_their_logarithms() {
+        let domain = Domain::Integer { low: 1, high: 1000, step: None, log: true };
+        let mut sum = 0.0;
+        for k in 0..1000 {
+            let place = unit(&domain, &nth(&domain, k)).unwrap();
+            assert_eq!(index(&domain, place), k);
+            let width = width(&domain, place);
+            assert_eq!(index(&domain, place + 0.3 * width), k, "not yet its neighbour");
+            sum += width;
+        }
+        assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+        assert!(width(&domain, 0.0) > 0.1 && width(&domain, 1.0) < 2e-4);
+        let even = Domain::Ordinal { values: vec![json!(1), json!(2), json!(4), json!(8)] };
+        assert_eq!((width(&even, 0.9), index(&even, 0.9)), (0.25, 3));
     }
 
     proptest! {

@@ -7,8 +7,10 @@ use lethe_flight::message::experiment::Parameter;
 use lethe_flight::{Error, Result};
 use serde_json::Value;
 
-/// Combinations looked at for one suggestion, of which none fulfils the constraints.
-const LOOKED_AT: u128 = 1_000_000;
+/// Values of all parameters together.
+const VALUES: u64 = 1_000_000;
+/// Combinations of a space with constraints: so many may have to be looked at for one suggestion.
+const LOOKED_AT: u128 = 10_000_000;
 const BATCH: u128 = 1024;
 
 /// Grid search. Combinations are numbered in a mixed radix: parameters form a forest, in which a conditional
@@ -26,13 +28,14 @@ pub struct GridSearch {
 
 impl GridSearch {
     /// # Errors
-    /// If `points` is 0, or a parameter has more than a million values.
+    /// If `points` is 0, there are more than a million values, or constraints over too many combinations to look
+    /// through them.
     pub fn new(space: Space, points: u32) -> Result<Self> {
         if points == 0 {
             return Err(Error::Invalid("a grid needs at least one point of a continuous parameter".into()));
         }
-        let values =
-            (0..space.parameters().len()).map(|p| values(&space, p, points)).collect::<Result<Vec<_>>>()?;
+        check_size(&space, points)?;
+        let values: Vec<_> = (0..space.parameters().len()).map(|p| values(&space, p, points)).collect();
         let mut grid = Self { beneath: vec![Vec::new(); values.len()], space, values };
         for &place in grid.space.order().to_vec().iter().rev() {
             grid.beneath[place] = grid.values[place]
@@ -43,6 +46,12 @@ impl GridSearch {
                         .fold(1, u128::saturating_mul)
                 })
                 .collect();
+        }
+        let combinations = grid.combinations();
+        if grid.space.constrained() && combinations > LOOKED_AT {
+            return Err(Error::Invalid(format!(
+                "the grid has {combinations} combinations, and {LOOKED_AT} is the limit where constraints are to be looked at; give it fewer points or larger steps"
+            )));
         }
         Ok(grid)
     }
@@ -94,7 +103,7 @@ impl GridSearch {
     fn fulfilled(&self, from: u128, mut nth: u32) -> Option<(u128, Hparams)> {
         let end = self.combinations();
         let mut at = from;
-        while at < end && at - from < LOOKED_AT {
+        while at < end {
             let size = if self.space.constrained() { BATCH } else { u128::from(nth) + 1 };
             let numbers = at..(at.saturating_add(size)).min(end);
             at = numbers.end;
@@ -132,19 +141,32 @@ impl Optimizer for GridSearch {
     }
 }
 
-fn values(space: &Space, place: usize, points: u32) -> Result<Vec<Value>> {
-    let Parameter { name, domain, .. } = &space.parameters()[place];
+/// Before any value is made.
+fn check_size(space: &Space, points: u32) -> Result<()> {
+    let mut all: u64 = 0;
+    for (place, Parameter { name, .. }) in space.parameters().iter().enumerate() {
+        let (n, remedy) = match space.kind(place) {
+            Kind::Real => (points.into(), "give the grid fewer points"),
+            Kind::Grid(n) | Kind::Category(n) => (n, "give it a larger step"),
+        };
+        all = all.saturating_add(n);
+        if all > VALUES {
+            return Err(Error::Invalid(format!(
+                "parameter {name:?} has {n} values, too many for a grid, which has {VALUES} at most of all parameters together; {remedy}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn values(space: &Space, place: usize, points: u32) -> Vec<Value> {
+    let domain = &space.parameters()[place].domain;
     match space.kind(place) {
-        Kind::Real if points == 1 => Ok(vec![domain::value(domain, 0.5)]),
+        Kind::Real if points == 1 => vec![domain::value(domain, 0.5)],
         Kind::Real => {
-            Ok((0..points).map(|i| domain::value(domain, f64::from(i) / f64::from(points - 1))).collect())
+            (0..points).map(|i| domain::value(domain, f64::from(i) / f64::from(points - 1))).collect()
         }
-        Kind::Grid(n) | Kind::Category(n) if n <= 1_000_000 => {
-            Ok((0..n).map(|k| domain::nth(domain, k)).collect())
-        }
-        Kind::Grid(n) | Kind::Category(n) => Err(Error::Invalid(format!(
-            "parameter {name:?} has {n} values, too many for a grid; give it a step"
-        ))),
+        Kind::Grid(n) | Kind::Category(n) => (0..n).map(|k| domain::nth(domain, k)).collect(),
     }
 }
 
@@ -195,5 +217,30 @@ mod tests {
         let constraint = vec!["momentum < 0.15".to_owned()];
         let points = all(GridSearch::new(Space::new(parameters, constraint).unwrap(), 3).unwrap());
         assert_eq!(points.len(), (1 + 2) * 3, "an Adam without momentum stays");
+    }
+
+    fn numbers(constraints: &[&str], points: u32) -> Result<GridSearch> {
+        let number = |name| parameter(name, json!({"type": "integer", "low": 1, "high": 1500}), None);
+        let real = parameter("r", json!({"type": "uniform", "low": 0.0, "high": 1.0}), None);
+        let constraints = constraints.iter().map(|text| (*text).to_owned()).collect();
+        GridSearch::new(Space::new(vec![number("a"), number("b"), real], constraints).unwrap(), points)
+    }
+
+    #[test]
+    fn what_lies_behind_very_many_that_are_constrained_away_is_found() {
+        // More than a million combinations come before.
+        let mut grid = numbers(&["a >= 700"], 1).unwrap();
+        let Suggestion::Point { hparams, .. } = grid.suggest(0, 0, &[]) else { panic!("it gave up") };
+        assert_eq!((&hparams["a"], &hparams["b"]), (&json!(700), &json!(1)));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_made() {
+        let refusal = |constraints: &[&str], points| numbers(constraints, points).unwrap_err().to_string();
+        let values = refusal(&[], 1_000_000_000);
+        assert!(values.contains("\"r\"") && values.contains("fewer points"), "{values}");
+        let combinations = refusal(&["a < b"], 10);
+        assert!(combinations.contains("22500000 combinations"), "{combinations}");
+        assert!(numbers(&[], 10).is_ok());
     }
 }

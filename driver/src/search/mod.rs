@@ -58,6 +58,12 @@ pub trait Optimizer: Send {
 
     /// Whether a suggestion gains from the results of the trials before: it is then made as late as can be.
     fn learns(&self) -> bool;
+
+    /// Whether a suggestion in a space without constraints takes microseconds, however many trials there are. All
+    /// others are made on a thread of their own.
+    fn is_quick(&self) -> bool {
+        false
+    }
 }
 
 /// # Errors

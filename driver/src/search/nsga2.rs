@@ -9,6 +9,8 @@
 //! parameters are inherited also where they do not exist, as if they were recessive. Children that do not
 //! fulfil the constraints are not born.
 
+use std::cmp::Reverse;
+
 use lethe_flight::message::Hparams;
 use lethe_flight::{Error, Result};
 use rand::RngExt;
@@ -22,8 +24,11 @@ use super::{Observation, Optimizer, SobolSearch, Space, Standing, Suggestion, rn
 const CROSSOVER_INDEX: f64 = 15.0;
 const MUTATION_INDEX: f64 = 20.0;
 const CROSSOVER: f64 = 0.9;
+const POPULATION: u32 = 100_000;
 /// Children in a row that are like a trial before.
 const TWINS: usize = 20;
+/// Children of which none fulfils the constraints, before a random point is taken.
+const BIRTHS: usize = 2000;
 
 #[derive(Debug, Clone)]
 pub struct Nsga2 {
@@ -34,29 +39,37 @@ pub struct Nsga2 {
 
 impl Nsga2 {
     /// # Errors
-    /// If the population is smaller than 2.
+    /// If the population is smaller than 2 or immense.
     pub fn new(space: Space, population: u32, seed: u64) -> Result<Self> {
-        if population < 2 {
+        if !(2..=POPULATION).contains(&population) {
             return Err(Error::Invalid(format!(
-                "NSGA-II needs a population of at least 2, not {population}"
+                "NSGA-II needs a population of 2 to {POPULATION}, not {population}"
             )));
         }
         Ok(Self { space, population: population as usize, seed })
     }
 
-    /// The best, with the number of each one's front; within a front, the loneliest first.
+    /// The best, with the number of each one's front; within a front, the loneliest first. Trials that ended early,
+    /// whose costs are of fewer epochs, come after all that finished, those that got farthest before the others.
     fn population<'a>(&self, ended: &[&'a Observation]) -> Vec<(&'a Observation, usize)> {
         let mut best: Vec<(&Observation, usize)> = Vec::new();
         for run in ended.chunks(self.population) {
             let pool: Vec<&Observation> = best.iter().map(|(o, _)| *o).chain(run.iter().copied()).collect();
-            let costs: Vec<&[f64]> = pool.iter().map(|o| o.costs.as_slice()).collect();
-            best = fronts(&costs, self.population)
-                .into_iter()
-                .take(self.population)
-                .map(|(i, front)| (pool[i], front))
-                .collect();
+            let (whole, early): (Vec<&Observation>, Vec<&Observation>) =
+                pool.into_iter().partition(|o| o.standing == Standing::Finished);
+            best = self.ranked(whole);
+            let behind = best.last().map_or(0, |(_, front)| front + 1);
+            let mut early = self.ranked(early);
+            early.sort_by_key(|(o, _)| Reverse(o.epochs));
+            best.extend(early.into_iter().map(|(o, front)| (o, behind + front)));
+            best.truncate(self.population);
         }
         best
+    }
+
+    fn ranked<'a>(&self, pool: Vec<&'a Observation>) -> Vec<(&'a Observation, usize)> {
+        let costs: Vec<&[f64]> = pool.iter().map(|o| o.costs.as_slice()).collect();
+        fronts(&costs, self.population).into_iter().map(|(i, front)| (pool[i], front)).collect()
     }
 
     fn child(&self, parents: &[Vec<f64>], rng: &mut ChaCha8Rng) -> Vec<f64> {
@@ -106,13 +119,23 @@ impl Optimizer for Nsga2 {
         let mut born = || self.space.decode(&self.child(&parents, &mut rng));
         // A child that is like a trial before teaches nothing; in a small space there may be no other.
         let new = |child: &Hparams| !observations.iter().any(|o| o.hparams == *child);
-        match self.space.first_fulfilled(|_| (0..TWINS).map(|_| born()).find(new).or_else(|| Some(born()))) {
+        let mut child = |number: usize| {
+            let found = (0..TWINS).map(|_| born()).find(new);
+            (number < BIRTHS).then(|| found.unwrap_or_else(&mut born))
+        };
+        match self.space.first_fulfilled(&mut child) {
             Some(hparams) => Suggestion::Point {
                 hparams,
                 why: format!("child of {} trials, {first} of them on the front", parents.len()),
                 note: None,
             },
-            None => Suggestion::Exhausted,
+            None => match self.space.draw(&mut rng) {
+                Some(hparams) => {
+                    let why = "random: no child fulfils the constraints".into();
+                    Suggestion::Point { hparams, why, note: None }
+                }
+                None => Suggestion::Exhausted,
+            },
         }
     }
 
@@ -145,6 +168,45 @@ mod tests {
         let x: Vec<f64> = hparams.values().filter_map(serde_json::Value::as_f64).collect();
         let rest: f64 = x[1..].iter().map(|x| (x - 0.5).powi(2)).sum();
         vec![(x[0] - 0.2).powi(2) + rest, (x[0] - 0.8).powi(2) + rest]
+    }
+
+    fn observed(trial: u32, x: f64, standing: Standing, costs: [f64; 2], epochs: u32) -> Observation {
+        let hparams = Hparams::from_iter([("x0".to_owned(), x.into())]);
+        Observation { trial, hparams, standing, costs: costs.into(), epochs, note: None }
+    }
+
+    fn line(constraints: &[&str]) -> Space {
+        let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
+        let parameter = Parameter { name: "x0".into(), domain, condition: None };
+        let constraints = constraints.iter().map(|text| (*text).to_owned()).collect();
+        Space::new(vec![parameter], constraints).unwrap()
+    }
+
+    #[test]
+    fn trials_that_ended_early_come_after_those_that_finished() {
+        use Standing::{Finished, Paused, Stopped};
+        let search = Nsga2::new(line(&[]), 4, 1).unwrap();
+        let trials = [
+            observed(0, 0.1, Stopped, [0.0, 0.0], 1),
+            observed(1, 0.2, Paused, [0.1, 0.1], 3),
+            observed(2, 0.3, Finished, [5.0, 5.0], 9),
+            observed(3, 0.4, Finished, [4.0, 4.0], 9),
+        ];
+        let ranked = search.population(&trials.iter().collect::<Vec<_>>());
+        assert_eq!(ranked.iter().map(|(o, _)| o.trial).collect::<Vec<_>>(), [3, 2, 1, 0]);
+        assert_eq!(ranked.iter().filter(|(_, front)| *front == 0).count(), 1);
+    }
+
+    /// All parents are the user's own points, far from what is allowed.
+    #[test]
+    fn where_no_child_is_allowed_a_random_point_is_taken() {
+        let mut search = Nsga2::new(line(&["x0 > 0.999"]), 4, 1).unwrap();
+        let trials: Vec<_> =
+            (0..4).map(|trial| observed(trial, 0.0, Standing::Finished, [1.0, 2.0], 9)).collect();
+        for trial in 4..9 {
+            let Suggestion::Point { hparams, .. } = search.suggest(trial, 0, &trials) else { panic!() };
+            assert!(hparams["x0"].as_f64().unwrap() > 0.999);
+        }
     }
 
     #[test]

@@ -27,6 +27,10 @@ impl Optimizer for RandomSearch {
     fn learns(&self) -> bool {
         false
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ impl Optimizer for SobolSearch {
     fn learns(&self) -> bool {
         false
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 /// A point of the unit cube.

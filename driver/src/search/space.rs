@@ -1,7 +1,7 @@
 //! The search space: named domains under conditions and constraints, checked when it is made.
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::experiment::Parameter;
+use lethe_flight::message::experiment::{Domain, Parameter};
 use lethe_flight::{Error, Result};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +70,10 @@ impl Space {
         self.parents[place]
     }
 
+    pub fn domain(&self, place: usize) -> &Domain {
+        &self.parameters[place].domain
+    }
+
     pub fn kind(&self, place: usize) -> Kind {
         domain::kind(&self.parameters[place].domain)
     }
@@ -84,6 +88,16 @@ impl Space {
     /// Of each point, whether it fulfils the constraints.
     pub fn fulfilled(&self, points: &[Hparams]) -> Vec<bool> {
         self.constraints.fulfilled(points)
+    }
+
+    /// The first constraint that the point does not fulfil, in its own words.
+    pub fn violated(&self, point: &Hparams) -> Option<&str> {
+        self.constraints.violated(point)
+    }
+
+    /// Whether points of one are points of the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.parameters == other.parameters && self.constraints.texts() == other.constraints.texts()
     }
 
     pub fn constrained(&self) -> bool {
@@ -174,11 +188,19 @@ impl Space {
             given.insert(name.clone(), exact);
         }
         let mut misfit = None;
+        let mut whole = None;
         let point = |_: usize| {
+            // Where nothing is left to be drawn there is one point, and one look at it.
+            if whole.is_some() {
+                return None;
+            }
             let mut tries = 0..1000;
             tries.find_map(|_| {
                 let point = self.filled(&given, rng);
                 misfit = given.keys().find(|name| !point.contains_key(*name)).cloned();
+                if misfit.is_none() && point.len() == given.len() {
+                    whole = Some(point.clone());
+                }
                 misfit.is_none().then_some(point)
             })
         };
@@ -189,8 +211,14 @@ impl Space {
             )));
         }
         found.ok_or_else(|| {
-            let point = serde_json::Value::from(given);
-            Error::Invalid(format!("no point with the given values {point} fulfils all constraints"))
+            let violated = whole.as_ref().and_then(|point| self.violated(point));
+            let given = serde_json::Value::from(given);
+            Error::Invalid(match violated {
+                Some(constraint) => {
+                    format!("the given point {given} does not fulfil the constraint {constraint:?}")
+                }
+                None => format!("no point with the given values {given} fulfils all constraints"),
+            })
         })
     }
 
@@ -235,6 +263,7 @@ mod tests {
             (json!({"type": "integer", "low": 0, "high": 9, "step": -1}), "step must be above 0"),
             (json!({"type": "uniform", "low": 0.0, "high": 1.0, "step": 1.5}), "larger than the range"),
             (json!({"type": "integer", "low": 0, "high": 3, "step": 4}), "larger than the range"),
+            (json!({"type": "uniform", "low": 0.0, "high": 1.0, "step": 1e-20}), "too small"),
             (json!({"type": "choice", "values": []}), "at least one value"),
             (json!({"type": "ordinal", "values": [1, 2, 1.0]}), "1.0 is there twice"),
         ];
@@ -244,11 +273,7 @@ mod tests {
         }
         let infinite = Parameter {
             name: "lr".into(),
-            domain: lethe_flight::message::experiment::Domain::Uniform {
-                low: f64::NAN,
-                high: 1.0,
-                step: None,
-            },
+            domain: Domain::Uniform { low: f64::NAN, high: 1.0, step: None },
             condition: None,
         };
         assert!(Space::new(vec![infinite.clone()], vec![]).unwrap_err().to_string().contains("finite"));
@@ -319,7 +344,9 @@ mod tests {
         assert!(refused(json!({"mom": 0.9})).contains("\"mom\""));
         assert!(refused(json!({"momentum": 0.95})).contains("0.95"));
         assert!(refused(json!({"kind": "adam", "momentum": 0.3})).contains("does not exist"));
-        assert!(refused(json!({"kind": "sgd", "momentum": 0.9, "lr": 0.5})).contains("constraints"));
+        let whole = refused(json!({"kind": "sgd", "momentum": 0.9, "lr": 0.5}));
+        assert!(whole.contains("0.9") && whole.contains("\"momentum < 0.5 OR lr < 0.1\""), "{whole}");
+        assert!(refused(json!({"momentum": 0.9, "lr": 0.5})).contains("constraints"));
     }
 
     #[test]

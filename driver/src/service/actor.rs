@@ -258,7 +258,7 @@ impl Actor {
                 self.feed.settle(*trial, Request::Prepare);
             }
             Event::Checked { trial, .. } => self.feed.settle(*trial, Request::Check),
-            Event::Suggested { trial, .. } | Event::Exhausted { trial } => {
+            Event::Suggested { trial, .. } | Event::Refused { trial, .. } | Event::Exhausted { trial } => {
                 self.feed.settle(*trial, Request::Ask);
             }
             _ => {}
@@ -282,7 +282,7 @@ impl Actor {
                 if let Some(seconds) = self.chronicle.seconds_left() {
                     self.timers.experiment(seconds);
                 }
-                if let Some(seconds) = self.chronicle.trial_seconds() {
+                if let Some(seconds) = self.chronicle.trial_seconds_left(spec.trial) {
                     self.timers.attempt(spec.trial, spec.attempt, seconds);
                 }
                 self.send(slot, &ToSlot::Assign { spec });

@@ -10,6 +10,7 @@ use super::engine::{Engine, Update, standing};
 use super::ledger::Ledger;
 use super::rows::TrialRows;
 use super::setup::Setup;
+use super::stopwatch::Stopwatch;
 use crate::experiment::{Action, Event, Experiment, SlotKey, describe};
 use crate::journal::{Copier, Entry, Record, Shipper, Writer};
 use crate::search::Standing;
@@ -34,6 +35,7 @@ pub struct Chronicle {
     /// Of each connection that there was: its slot's number.
     numbers: BTreeMap<SlotKey, u32>,
     clock: Clock,
+    stopwatch: Stopwatch,
 }
 
 /// The journal's file, and its copy in a store.
@@ -85,6 +87,7 @@ impl Chronicle {
             next_slot: 0,
             numbers: BTreeMap::new(),
             clock: Clock::default(),
+            stopwatch: Stopwatch::default(),
         })
     }
 
@@ -161,13 +164,14 @@ impl Chronicle {
         }
     }
 
-    /// Goes on with another plan, or the same, without any slot.
+    /// Goes on with another plan, or the same, without any slot. The rule is made anew if it would be another one.
     pub fn resume(&mut self, at: u64, setup: Setup, engine: Option<&mut Engine>) -> Vec<Action> {
         self.ledger.end_run(self.clock.last);
         self.clock.end_run();
+        self.stopwatch.end_run(self.clock.last);
         self.over = false;
         self.line(at, describe::Line { kind: "resumed", ..describe::Line::default() });
-        let rule = (setup.stopping != self.setup.stopping).then(|| setup.rule());
+        let rule = (!setup.has_rule_of(&self.setup)).then(|| setup.rule());
         let actions = match rule.transpose() {
             Ok(rule) => self.experiment.restart(setup.settings.clone(), rule),
             // A plan's rule is made when the plan is checked.
@@ -175,14 +179,29 @@ impl Chronicle {
         };
         self.setup = setup;
         self.rows.all();
-        self.follow(at, &actions, engine);
+        self.follow(at, &actions, None);
+        if let Some(engine) = engine {
+            self.teach_all(engine);
+        }
         actions
+    }
+
+    /// Every trial as it stands under the present plan, whose objective may be another one.
+    fn teach_all(&self, engine: &mut Engine) {
+        for trial in 0..self.experiment.asked() {
+            let state = self.experiment.trial_state(trial);
+            if let Some(standing) = state.and_then(standing) {
+                let (costs, epochs) = (self.experiment.costs(trial), self.experiment.epochs(trial));
+                engine.learn(Update::Standing { trial, standing, costs, epochs });
+            }
+        }
     }
 
     pub fn digest(&mut self, at: u64, event: Event, mut engine: Option<&mut Engine>) -> Vec<Action> {
         self.clock.last = at;
         self.ledger.event(at, &event);
         self.rows.event(&event);
+        self.stopwatch.event(at, &event);
         let described = match &event {
             // Its limit passed when it had ended: older drivers recorded that.
             Event::TrialTimeUp { trial, attempt } if !self.experiment.is_running(*trial, *attempt) => None,
@@ -199,7 +218,7 @@ impl Chronicle {
                 self.numbers.insert(*slot, *number);
             }
             Event::Report { slot, trial, attempt, epoch, metrics }
-                if self.experiment.is_current(*slot, *trial, *attempt) =>
+                if self.experiment.counts(*slot, *trial, *attempt, *epoch) =>
             {
                 self.tables.reported(*trial, *attempt, *epoch, metrics);
             }
@@ -215,6 +234,7 @@ impl Chronicle {
         if let Some(line) = described {
             self.line(at, line);
         }
+        self.stopwatch.actions(at, &actions);
         self.follow(at, &actions, engine);
         actions
     }
@@ -325,8 +345,10 @@ impl Chronicle {
         Some((seconds - self.clock.before as f64 / 1e3).max(0.0))
     }
 
-    pub fn trial_seconds(&self) -> Option<f64> {
-        self.setup.settings.budget.trial_seconds
+    /// Of a trial's time, what its attempts before have left.
+    pub fn trial_seconds_left(&self, trial: u32) -> Option<f64> {
+        let seconds = self.setup.settings.budget.trial_seconds?;
+        Some((seconds - self.stopwatch.ran_s(trial)).max(0.0))
     }
 }
 
@@ -342,4 +364,54 @@ impl Clock {
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lethe_flight::message::Hparams;
+    use lethe_flight::message::experiment::{Domain, Optimizer as Choice, Parameter, Source, Stopping};
+    use lethe_flight::message::training::{Direction, Metrics, Outcome, Timing};
+
+    use super::*;
+    use crate::experiment::tests::{plan, settings};
+
+    fn searched(direction: Direction) -> Plan {
+        let mut settings = settings(9, 1);
+        settings.objective.direction = direction;
+        let mut plan = plan(&settings, &Stopping::None);
+        let Source::Search { space, optimizer, .. } = &mut plan.source;
+        let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
+        space.push(Parameter { name: "x".into(), domain, condition: None });
+        *optimizer = Choice::Tpe { startup: 2 };
+        plan
+    }
+
+    #[test]
+    fn under_another_objective_the_optimizer_learns_anew_what_was_before() {
+        let before = searched(Direction::Max);
+        let mut chronicle = Chronicle::new(Setup::new(&before).unwrap(), &before).unwrap();
+        let after = Setup::new(&searched(Direction::Min)).unwrap();
+        let mut engine = after.engine().unwrap();
+        let (slot, trial, attempt) = (SlotKey(0), 0, 1);
+        let hparams = Hparams::from_iter([("x".to_owned(), 0.5.into())]);
+        let metrics = Metrics::from([("m".to_owned(), 0.75)]);
+        let (outcome, timing) = (Outcome::Finished, Timing::default());
+        for event in [
+            Event::Started,
+            Event::Suggested { trial, hparams, why: "test".into(), note: None },
+            Event::SlotJoined { slot, number: 0 },
+            Event::SlotReady { slot },
+            Event::Report { slot, trial, attempt, epoch: 1, metrics },
+            Event::Ended { slot, trial, attempt, outcome, timing },
+        ] {
+            chronicle.digest(0, event, Some(&mut engine));
+        }
+        assert_eq!(engine.known(0).unwrap().costs, [-0.75], "the larger the better");
+        chronicle.resume(1, after, Some(&mut engine));
+        let known = engine.known(0).unwrap();
+        assert_eq!(
+            (known.standing, known.costs.as_slice(), known.epochs),
+            (Standing::Finished, &[0.75][..], 1)
+        );
+    }
 }

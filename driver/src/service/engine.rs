@@ -29,19 +29,24 @@ pub enum Update {
 /// The optimizer and what it knows. It is at home, or on another thread with one question; what is asked and
 /// learnt meanwhile waits, at most a few entries for each trial that is under way.
 pub struct Engine {
-    enqueued: Vec<Hparams>,
-    space: Space,
-    seed: u64,
     searcher: Option<Box<Searcher>>,
+    /// How many points the user has given.
+    enqueued: usize,
     external: bool,
     learns: bool,
+    /// Every answer takes microseconds: no other thread is needed.
+    quick: bool,
     away: Option<JoinHandle<(Box<Searcher>, Event)>>,
     asks: VecDeque<(u32, u32)>,
     updates: Vec<Update>,
 }
 
 struct Searcher {
-    optimizer: Box<dyn Optimizer>,
+    /// None where the shim suggests.
+    optimizer: Option<Box<dyn Optimizer>>,
+    enqueued: Vec<Hparams>,
+    space: Space,
+    seed: u64,
     /// By number.
     observations: Vec<Observation>,
 }
@@ -54,17 +59,25 @@ impl Engine {
         enqueued: Vec<Hparams>,
         seed: u64,
     ) -> Self {
+        let learns = optimizer.as_ref().is_some_and(|optimizer| optimizer.learns());
+        let quick = !space.constrained() && optimizer.as_ref().is_none_or(|optimizer| optimizer.is_quick());
         Self {
-            enqueued,
-            space,
-            seed,
+            enqueued: enqueued.len(),
             external: optimizer.is_none(),
-            learns: optimizer.as_ref().is_some_and(|optimizer| optimizer.learns()),
-            searcher: optimizer.map(|optimizer| Box::new(Searcher { optimizer, observations: Vec::new() })),
+            learns,
+            quick,
+            searcher: Some(Box::new(Searcher { optimizer, enqueued, space, seed, observations: Vec::new() })),
             away: None,
             asks: VecDeque::new(),
             updates: Vec::new(),
         }
+    }
+
+    /// What it knows of a trial, while no question is out.
+    #[cfg(test)]
+    pub fn known(&self, trial: u32) -> Option<&Observation> {
+        let observations = &self.searcher.as_ref()?.observations;
+        observations.iter().find(|observation| observation.trial == trial)
     }
 
     pub fn is_external(&self) -> bool {
@@ -73,24 +86,16 @@ impl Engine {
 
     /// Points that the user has given go first, whoever suggests.
     pub fn ask(&mut self, trial: u32, draw: u32) -> Asked {
-        if let Some(given) = self.enqueued.get(trial as usize).filter(|_| draw == 0) {
-            return Asked::Answered(match self.space.complete(given, &mut rng(self.seed, trial, 0)) {
-                Ok(hparams) => {
-                    Event::Suggested { trial, hparams, why: "given by the user".into(), note: None }
-                }
-                Err(error) => Event::Abort { error: format!("enqueued point {}: {error}", trial + 1) },
-            });
-        }
-        if self.external {
+        let given = draw == 0 && (trial as usize) < self.enqueued;
+        if self.external && !given {
             return Asked::External;
         }
-        if !self.learns
+        if self.quick
             && let Some(searcher) = &mut self.searcher
         {
-            return Asked::Answered(searcher.suggest(trial, draw));
+            return Asked::Answered(searcher.answer(trial, draw));
         }
         self.asks.push_back((trial, draw));
-        self.send_off();
         Asked::Later
     }
 
@@ -105,8 +110,11 @@ impl Engine {
         }
     }
 
-    /// Waits for the answer to the oldest question; for ever if there is none.
+    /// Waits for the answer to the oldest question; for ever if there is none. The next question is begun with
+    /// by the next call, after this answer has been learnt: the optimizer has to know its own suggestions, or it
+    /// would make the same one again.
     pub async fn answer(&mut self) -> Event {
+        self.send_off();
         let Some(away) = &mut self.away else { return std::future::pending().await };
         let joined = away.await;
         self.away = None;
@@ -114,7 +122,6 @@ impl Engine {
             Ok((mut searcher, event)) => {
                 self.updates.drain(..).for_each(|update| searcher.learn(update));
                 self.searcher = Some(searcher);
-                self.send_off();
                 event
             }
             Err(error) => {
@@ -131,7 +138,7 @@ impl Engine {
         {
             self.asks.pop_front();
             self.away = Some(tokio::task::spawn_blocking(move || {
-                let event = searcher.suggest(trial, draw);
+                let event = searcher.answer(trial, draw);
                 (searcher, event)
             }));
         }
@@ -139,8 +146,19 @@ impl Engine {
 }
 
 impl Searcher {
-    fn suggest(&mut self, trial: u32, draw: u32) -> Event {
-        match self.optimizer.suggest(trial, draw, &self.observations) {
+    fn answer(&mut self, trial: u32, draw: u32) -> Event {
+        if let Some(given) = self.enqueued.get(trial as usize).filter(|_| draw == 0) {
+            return match self.space.complete(given, &mut rng(self.seed, trial, 0)) {
+                Ok(hparams) => {
+                    Event::Suggested { trial, hparams, why: "given by the user".into(), note: None }
+                }
+                Err(error) => Event::Abort { error: format!("enqueued point {}: {error}", trial + 1) },
+            };
+        }
+        let Some(optimizer) = &mut self.optimizer else {
+            return Event::Abort { error: format!("nobody here suggests trial {trial}") };
+        };
+        match optimizer.suggest(trial, draw, &self.observations) {
             Suggestion::Point { hparams, why, note } => Event::Suggested { trial, hparams, why, note },
             Suggestion::Exhausted => Event::Exhausted { trial },
         }
@@ -184,5 +202,110 @@ pub fn standing(state: TrialState) -> Option<Standing> {
         TrialState::Stopped => Some(Standing::Stopped),
         TrialState::Failed => Some(Standing::Failed),
         TrialState::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lethe_flight::message::experiment::{Domain, Optimizer as Choice, Parameter};
+    use lethe_flight::message::training::{Direction, Objective, Select};
+
+    use super::*;
+    use crate::search::optimizer;
+
+    fn space(constraints: &[&str]) -> Space {
+        let parameter = |name: &str| {
+            let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
+            Parameter { name: name.into(), domain, condition: None }
+        };
+        let constraints = constraints.iter().map(|text| (*text).to_owned()).collect();
+        Space::new(vec![parameter("x"), parameter("y")], constraints).unwrap()
+    }
+
+    fn engine(choice: &Choice, space: Space, enqueued: Vec<Hparams>) -> Engine {
+        let (metric, select) = ("m".to_owned(), Select::Last);
+        let objective = Objective { metric, direction: Direction::Min, select, further: Vec::new() };
+        let made = optimizer(choice, space.clone(), &objective, 7).unwrap();
+        Engine::new(Some(made), space, enqueued, 7)
+    }
+
+    /// The next answer, learnt as an experiment does.
+    async fn suggested(engine: &mut Engine) -> (u32, Hparams, Option<Value>) {
+        let Event::Suggested { trial, hparams, note, .. } = engine.answer().await else { panic!("no point") };
+        engine.learn(Update::Suggested { trial, hparams: hparams.clone(), note: note.clone() });
+        (trial, hparams, note)
+    }
+
+    fn ended(engine: &mut Engine, trial: u32, hparams: &Hparams) {
+        let cost = hparams.values().map(|x| (x.as_f64().unwrap() - 0.3).powi(2)).sum();
+        let (standing, costs) = (Standing::Finished, vec![cost]);
+        engine.learn(Update::Standing { trial, standing, costs, epochs: 1 });
+    }
+
+    #[tokio::test]
+    async fn a_queued_suggestion_knows_the_one_before_it() {
+        let mut engine = engine(&Choice::Gp { startup: 5 }, space(&[]), Vec::new());
+        for trial in 0..8 {
+            assert!(matches!(engine.ask(trial, 0), Asked::Later));
+            let (_, hparams, _) = suggested(&mut engine).await;
+            ended(&mut engine, trial, &hparams);
+        }
+        // Four at once, as four slots that fall free together ask: none where another is.
+        (8..12).for_each(|trial| _ = engine.ask(trial, 0));
+        let mut points: Vec<Vec<f64>> = Vec::new();
+        for trial in 8..12 {
+            let (answered, hparams, _) = suggested(&mut engine).await;
+            assert_eq!(answered, trial, "in order");
+            let point: Vec<f64> = hparams.values().filter_map(Value::as_f64).collect();
+            for other in &points {
+                let near = point.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-3);
+                assert!(!near, "{point:?} beside {other:?}");
+            }
+            points.push(point);
+        }
+    }
+
+    #[tokio::test]
+    async fn trials_of_one_generation_come_from_the_same_trials() {
+        let choice = Choice::Cmaes { sigma: 0.2, population: Some(4) };
+        let mut engine = engine(&choice, space(&[]), Vec::new());
+        let mut of = std::collections::BTreeMap::new();
+        for round in 0..8 {
+            let trials = 3 * round..3 * round + 3;
+            trials.clone().for_each(|trial| _ = engine.ask(trial, 0));
+            let mut found = Vec::new();
+            for trial in trials.rev() {
+                let (answered, hparams, note) = suggested(&mut engine).await;
+                let note = note.unwrap();
+                let before = of.entry(note["generation"].as_u64()).or_insert_with(|| note["of"].clone());
+                assert_eq!(*before, note["of"], "trial {answered}");
+                found.push((answered, hparams));
+                // Results come in another order than questions, and while others wait.
+                if trial % 2 == 0 {
+                    found.drain(..).rev().for_each(|(trial, hparams)| ended(&mut engine, trial, &hparams));
+                }
+            }
+            found.into_iter().for_each(|(trial, hparams)| ended(&mut engine, trial, &hparams));
+        }
+    }
+
+    /// An answer that would take seconds blocks nobody who shares the caller's thread.
+    #[tokio::test(flavor = "current_thread")]
+    async fn constraints_are_looked_at_on_another_thread() {
+        let given = Hparams::from_iter([("x".to_owned(), 0.25.into())]);
+        for choice in [Choice::Random, Choice::Sobol, Choice::Grid { points: 9 }] {
+            let mut engine = engine(&choice, space(&["x + y < 1.5"]), vec![given.clone()]);
+            let mut points = Vec::new();
+            for trial in 0..3 {
+                assert!(matches!(engine.ask(trial, 0), Asked::Later), "{choice:?}");
+                let (answered, hparams, _) = suggested(&mut engine).await;
+                assert_eq!(answered, trial);
+                points.push(hparams);
+            }
+            assert_eq!(points[0]["x"], 0.25, "given points go first");
+            assert_ne!(points[1], points[2], "{choice:?}");
+        }
+        let mut random = engine(&Choice::Random, space(&[]), Vec::new());
+        assert!(matches!(random.ask(0, 0), Asked::Answered(_)), "it takes microseconds");
     }
 }

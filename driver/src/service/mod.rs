@@ -13,6 +13,7 @@
 //! | `chronicle` | its state machine, journal and tables |
 //! | `engine` | who suggests |
 //! | `timers` | when something is due |
+//! | `stopwatch` | how long each trial has run |
 //! | `ledger`, `rows` | where the slots' time went; the trials' rows for queries |
 //! | `describe`, `flights` | what will come of a dataset; datasets as Flight names them |
 //! | `feed` | what the experiment's watchers see |
@@ -39,6 +40,7 @@ mod rows;
 pub(crate) mod setup;
 mod slot;
 mod sql;
+mod stopwatch;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -18,6 +18,7 @@ use super::open::{Opened, open};
 use super::setup::Setup;
 use super::{check, lock};
 use crate::experiment::Event;
+use crate::search::Space;
 use lethe_tables::Snapshot;
 
 /// Commands that may wait for an experiment before their senders wait.
@@ -36,6 +37,8 @@ pub struct Handle {
     pub files: Arc<TrialFiles>,
     /// What slots prepare that join now.
     data: Arc<Mutex<Option<DataSpec>>>,
+    /// What the shim suggests is checked against its constraints.
+    space: Arc<Space>,
     mailbox: mpsc::Sender<Command>,
 }
 
@@ -60,6 +63,7 @@ impl Registry {
     pub async fn create(&self, plan: Plan) -> Result<()> {
         check::plan(&plan)?;
         let setup = Setup::new(&plan)?;
+        let space = Arc::new(setup.space().clone());
         self.check_free(&plan)?;
         let initial = self.directory.join(&plan.experiment);
         let feed = Arc::new(Feed::new());
@@ -68,7 +72,7 @@ impl Registry {
         {
             let mut experiments = lock(&self.experiments);
             let data = Arc::new(Mutex::new(plan.data.clone()));
-            let handle = Handle { feed: feed.clone(), files: files.clone(), data, mailbox };
+            let handle = Handle { feed: feed.clone(), files: files.clone(), data, space, mailbox };
             experiments.insert(plan.experiment.clone(), handle);
         }
         tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");
@@ -144,10 +148,15 @@ impl Handle {
     pub async fn suggested(&self, suggested: Suggested) -> Result<()> {
         let Suggested { trial, result, .. } = suggested;
         self.send(Command::Event(match result {
-            Suggestion::Hparams { hparams } => {
-                let why = "suggested by the user's optimizer".into();
-                Event::Suggested { trial, hparams, why, note: None }
-            }
+            Suggestion::Hparams { hparams } => match self.space.violated(&hparams) {
+                Some(constraint) => {
+                    Event::Refused { trial, by: format!("the constraint {constraint:?}"), hparams }
+                }
+                None => {
+                    let why = "suggested by the user's optimizer".into();
+                    Event::Suggested { trial, hparams, why, note: None }
+                }
+            },
             Suggestion::Exhausted => Event::Exhausted { trial },
             Suggestion::Failed { error } => Event::Abort { error },
         }))

@@ -15,6 +15,11 @@ const SPARE: u32 = 8;
 /// A trial is saved after so many seconds of training since it last was.
 const CHECKPOINT_EVERY_S: f64 = 30.0;
 
+/// Suggestions for one trial that may be refused, by a predicate or a constraint.
+const DRAWS: u32 = 1000;
+/// The same of a grid, which is not at a loss but goes on to its next combination.
+const COMBINATIONS: u32 = 1_000_000;
+
 #[derive(Clone)]
 pub struct Setup {
     pub settings: Settings,
@@ -45,6 +50,10 @@ impl Setup {
                 slots: plan.slots,
                 ahead: Ahead::Spare(SPARE),
                 checked,
+                draws: match optimizer {
+                    Choice::Grid { .. } => COMBINATIONS,
+                    _ => DRAWS,
+                },
                 retries: plan.retries,
                 objective: plan.objective.clone(),
                 function: plan.function.clone(),
@@ -73,6 +82,20 @@ impl Setup {
     pub fn rule(&self) -> Result<Box<dyn StoppingRule>> {
         let Settings { objective, budget, seed, .. } = &self.settings;
         stopping::rule(&self.stopping, objective.direction, &self.space, budget.trials, *seed)
+    }
+
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Whether the other's rule decides as this one's: what a rule knows is still true then. The number of trials
+    /// may differ.
+    pub fn has_rule_of(&self, other: &Self) -> bool {
+        let basis = |setup: &Self| {
+            let Settings { objective, seed, function, .. } = &setup.settings;
+            (setup.stopping.clone(), objective.direction, objective.metric.clone(), *seed, function.epochs())
+        };
+        basis(self) == basis(other) && self.space.is_same(&other.space)
     }
 
     /// None where the shim suggests.

@@ -28,6 +28,10 @@ impl StoppingRule for Asha {
         Rungs { at: self.0.rungs_from(self.0.settings.min_epochs, epochs).collect(), every: None }
     }
 
+    fn expects(&mut self, trials: Option<u32>) {
+        self.0.expects(trials);
+    }
+
     fn began(&mut self, trial: u32, _: &Hparams) {
         self.0.began(trial);
     }
@@ -42,6 +46,10 @@ impl StoppingRule for Asha {
 
     fn again(&mut self, trial: u32) {
         self.0.resume(trial);
+    }
+
+    fn failed(&mut self, trial: u32) {
+        self.0.failed(trial);
     }
 
     fn ended(&mut self, trial: u32) {
@@ -211,5 +219,43 @@ mod tests {
         );
         asha.ended(1);
         assert_eq!(promoted(&mut asha), None);
+    }
+
+    #[test]
+    fn where_the_best_trial_of_a_small_search_fails_the_next_best_is_trained() {
+        for reached in [1, 4] {
+            let mut asha = asha(4, Max, true, Some(3));
+            for trial in 0..3 {
+                asha.began(trial, &Hparams::new());
+            }
+            let values = [(0, 0.6), (1, 0.7), (2, 0.5)];
+            values.iter().for_each(|&(trial, value)| _ = asha.decide(trial, 1, value));
+            assert_eq!(promoted(&mut asha), Some(1));
+            if reached == 4 {
+                assert_eq!(verdict(&mut asha, 1, 4, 0.8), GoOn);
+            }
+            asha.failed(1);
+            asha.ended(1);
+            assert_eq!(promoted(&mut asha), Some(0), "failed after rung {reached}");
+            // Its loss is no number: the last one is trained.
+            assert_eq!(verdict(&mut asha, 0, 4, f64::NAN), Stop);
+            asha.ended(0);
+            assert_eq!(promoted(&mut asha), Some(2));
+            assert_eq!(verdict(&mut asha, 2, 4, 0.5), GoOn);
+        }
+    }
+
+    #[test]
+    fn the_best_is_trained_to_the_end_where_fewer_trials_come_than_were_asked_for() {
+        for trials in [Some(100), None] {
+            let mut asha = asha(4, Max, true, trials);
+            for trial in 0..2 {
+                asha.began(trial, &Hparams::new());
+                assert_eq!(verdict(&mut asha, trial, 1, 0.5), Pause);
+            }
+            assert_eq!(promoted(&mut asha), None, "others may come");
+            asha.expects(Some(2));
+            assert_eq!(promoted(&mut asha), Some(0));
+        }
     }
 }

@@ -6,7 +6,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
+use crate::search::Space;
+
 const FACTORS: [f64; 2] = [0.8, 1.2];
+/// Perturbations that are looked at, of which none fulfils the space's constraints.
+const TRIES: usize = 20;
 
 /// Perturbs the named parameters of a trial and keeps all others, on which the copied weights may depend.
 ///
@@ -17,26 +21,34 @@ const FACTORS: [f64; 2] = [0.8, 1.2];
 /// | choice | drawn anew |
 ///
 /// With probability `resample` a parameter is drawn anew from its domain instead. One that the trial does not
-/// have, because its condition does not hold, stays away.
+/// have, because its condition does not hold, stays away. Where the space has constraints, a few perturbations are
+/// tried; if none fulfils them, the trial keeps what it has.
 #[derive(Debug, Clone)]
 pub(super) struct Explorer {
     pub parameters: Vec<Parameter>,
     pub resample: f64,
     pub seed: u64,
+    /// Whose constraints hold for what is perturbed too.
+    pub space: Space,
 }
 
 impl Explorer {
     /// A function of the seed, `stream` and the hyperparameters alone.
     pub fn explore(&self, hparams: &Hparams, stream: u64) -> Hparams {
         let mut rng = generator(self.seed, stream);
-        let mut explored = hparams.clone();
+        let tried = |number| (number < TRIES).then(|| self.perturbed(hparams, &mut rng));
+        self.space.first_fulfilled(tried).unwrap_or_else(|| hparams.clone())
+    }
+
+    fn perturbed(&self, hparams: &Hparams, rng: &mut ChaCha8Rng) -> Hparams {
+        let mut perturbed = hparams.clone();
         for Parameter { name, domain, .. } in &self.parameters {
-            if let Some(value) = explored.get_mut(name) {
+            if let Some(value) = perturbed.get_mut(name) {
                 let anew = rng.random::<f64>() < self.resample;
-                *value = if anew { draw(domain, &mut rng) } else { perturb(domain, value, &mut rng) };
+                *value = if anew { draw(domain, rng) } else { perturb(domain, value, rng) };
             }
         }
-        explored
+        perturbed
     }
 }
 
@@ -140,9 +152,15 @@ mod tests {
         ]
     }
 
+    fn explorer(parameters: Vec<Parameter>, constraints: &[&str], resample: f64, seed: u64) -> Explorer {
+        let constraints = constraints.iter().map(|text| (*text).to_owned()).collect();
+        let space = Space::new(parameters.clone(), constraints).unwrap();
+        Explorer { parameters, resample, seed, space }
+    }
+
     fn explored(domain: &Domain, value: &Value, resample: f64) -> Vec<Value> {
         let parameters = vec![Parameter { name: "p".into(), domain: domain.clone(), condition: None }];
-        let explorer = Explorer { parameters, resample, seed: 7 };
+        let explorer = explorer(parameters, &[], resample, 7);
         let hparams = Hparams::from_iter([("p".into(), value.clone()), ("width".into(), json!(64))]);
         (0..200)
             .map(|stream| {
@@ -224,7 +242,24 @@ mod tests {
     fn a_parameter_that_the_trial_does_not_have_stays_away() {
         let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
         let parameters = vec![Parameter { name: "momentum".into(), domain, condition: None }];
-        let explorer = Explorer { parameters, resample: 0.5, seed: 1 };
+        let explorer = explorer(parameters, &[], 0.5, 1);
         assert!((0..20).all(|stream| explorer.explore(&Hparams::new(), stream).is_empty()));
+    }
+
+    #[test]
+    fn constraints_hold_for_what_is_perturbed_and_what_cannot_be_stays() {
+        let integer = |name: &str| {
+            let domain = Domain::Integer { low: 1, high: 100, step: None, log: false };
+            Parameter { name: name.into(), domain, condition: None }
+        };
+        let given = Hparams::from_iter([("a".into(), json!(50)), ("b".into(), json!(50))]);
+        let within = explorer(vec![integer("a"), integer("b")], &["a + b <= 100"], 0.0, 1);
+        let found: Vec<_> = (0..50).map(|stream| within.explore(&given, stream)).collect();
+        let sum = |point: &Hparams| point["a"].as_i64().unwrap() + point["b"].as_i64().unwrap();
+        assert!(found.iter().all(|point| sum(point) <= 100 && *point != given), "{found:?}");
+        assert!(found.iter().any(|point| sum(point) == 100), "one up, one down");
+        let alone = explorer(vec![integer("a"), integer("b")], &["a + b = 100"], 0.0, 1);
+        let alone = Explorer { parameters: vec![integer("a")], ..alone };
+        assert_eq!(alone.explore(&given, 0), given, "neither 40 nor 60 is allowed beside 50");
     }
 }

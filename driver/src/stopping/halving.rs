@@ -7,8 +7,8 @@
 //!   have taken it up again at once, so this is the same search with one checkpoint less.
 //! - When all trials have begun and all that live are paused, the rungs can fill no further. If even the
 //!   highest rung of a bracket holds fewer than `reduction` trials, its best one goes on all the same: a search
-//!   that is too small for its rungs would otherwise end with no trial trained to its end. So does the last one
-//!   standing.
+//!   that is too small for its rungs would otherwise end with no trial trained to its end; where that one fails,
+//!   the next best. So does the last one standing.
 //! - A trial whose value is NaN is never promoted. It is stopped, not paused, which spares its checkpoint.
 
 use std::cmp::Reverse;
@@ -30,7 +30,7 @@ pub(super) struct Settings {
     pub direction: Direction,
     /// Trials pause at rungs and are promoted. Else they are asked once, when they get there, and end.
     pub pause: bool,
-    /// Trials in all, where the budget says so.
+    /// Trials in all, where that is known.
     pub trials: Option<u32>,
 }
 
@@ -52,6 +52,7 @@ struct Stand {
     /// The rung of its last report; 0 before the first.
     epoch: u32,
     paused: bool,
+    failed: bool,
 }
 
 /// A rung of a bracket.
@@ -79,8 +80,19 @@ impl Halving {
         self.rungs_from(self.settings.min_epochs, u32::MAX).any(|rung| rung == epoch)
     }
 
+    pub fn expects(&mut self, trials: Option<u32>) {
+        self.standing.expects(trials);
+    }
+
     pub fn began(&mut self, trial: u32) {
         self.standing.began(trial);
+    }
+
+    /// Its values stay, for they were reached, but it leads no rung.
+    pub fn failed(&mut self, trial: u32) {
+        if let Some(stand) = self.stands.get_mut(trial as usize) {
+            stand.failed = true;
+        }
     }
 
     pub fn ended(&mut self, trial: u32) {
@@ -103,7 +115,7 @@ impl Halving {
         let pauses = pause && !value.is_nan();
         rung.record(trial, cost, pauses);
         if let Some(stand) = self.stands.get_mut(trial as usize) {
-            *stand = Stand { bracket, epoch, paused: pauses };
+            *stand = Stand { bracket, epoch, paused: pauses, failed: false };
             self.paused += usize::from(pauses);
         }
         if value.is_nan() {
@@ -165,11 +177,14 @@ impl Halving {
         Some((Stair { epoch: stand.epoch, bracket: Reverse(stand.bracket) }, trial))
     }
 
-    /// The best trial of a bracket's highest rung.
+    /// The best trial of a bracket's highest rung, if it waits there. Trials that failed, or reported NaN, have
+    /// led nowhere: the best of the others stands for the bracket.
     fn leader(&self) -> Option<(Stair, u32)> {
+        let failed = |trial: u32| self.stands.get(trial as usize).is_some_and(|stand| stand.failed);
         let leaders = self.brackets.iter().filter_map(|(&bracket, rungs)| {
-            let (&epoch, rung) = rungs.iter().rev().find(|(_, rung)| rung.len() > 0)?;
-            Some((Stair { epoch, bracket: Reverse(bracket) }, rung.leader()?))
+            let (epoch, (trial, paused)) =
+                rungs.iter().rev().find_map(|(&epoch, rung)| Some((epoch, rung.leader(failed)?)))?;
+            paused.then_some((Stair { epoch, bracket: Reverse(bracket) }, trial))
         });
         leaders.max()
     }

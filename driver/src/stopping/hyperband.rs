@@ -65,6 +65,10 @@ impl StoppingRule for Hyperband {
         Rungs { at: self.halving.rungs_from(first, epochs).collect(), every: None }
     }
 
+    fn expects(&mut self, trials: Option<u32>) {
+        self.halving.expects(trials);
+    }
+
     fn began(&mut self, trial: u32, _: &Hparams) {
         self.halving.began(trial);
     }
@@ -88,6 +92,10 @@ impl StoppingRule for Hyperband {
 
     fn again(&mut self, trial: u32) {
         self.halving.resume(trial);
+    }
+
+    fn failed(&mut self, trial: u32) {
+        self.halving.failed(trial);
     }
 
     fn ended(&mut self, trial: u32) {

@@ -90,6 +90,10 @@ impl StoppingRule for Median {
         Rungs { at: Vec::new(), every: Some(1) }
     }
 
+    fn expects(&mut self, trials: Option<u32>) {
+        self.standing.expects(trials);
+    }
+
     fn began(&mut self, trial: u32, _: &Hparams) {
         self.standing.began(trial);
     }

@@ -82,6 +82,12 @@ pub trait StoppingRule: Send {
     /// The rungs of a trial whose budget is so many epochs.
     fn rungs(&self, trial: u32, epochs: u32) -> Rungs;
 
+    /// So many trials there will be in all, where that is known: the budget's number, another one after a resume,
+    /// fewer where the optimizer has no further points.
+    fn expects(&mut self, trials: Option<u32>) {
+        _ = trials;
+    }
+
     /// A trial was suggested: it may report from now on.
     fn began(&mut self, trial: u32, hparams: &Hparams) {
         _ = (trial, hparams);
@@ -100,6 +106,11 @@ pub trait StoppingRule: Send {
 
     /// The trial's pause, if it was told to pause, has come to nothing: it is run again and will report again.
     fn again(&mut self, trial: u32) {
+        _ = trial;
+    }
+
+    /// The trial has failed: what it reported leads nowhere. Its end follows.
+    fn failed(&mut self, trial: u32) {
         _ = trial;
     }
 

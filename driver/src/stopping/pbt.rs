@@ -139,6 +139,11 @@ impl StoppingRule for Pbt {
         Rungs { at: Vec::new(), every: Some(self.every) }
     }
 
+    fn expects(&mut self, trials: Option<u32>) {
+        // Without a number of trials there is no population; the plan was refused then.
+        self.population = trials.map_or(self.population, |trials| trials as usize);
+    }
+
     fn began(&mut self, trial: u32, hparams: &Hparams) {
         self.members.entry(trial).or_insert_with(|| Member { hparams: hparams.clone(), ..Member::default() });
     }
@@ -202,11 +207,13 @@ mod tests {
 
     use super::super::Verdict::{Pause, Stop};
     use super::*;
+    use crate::search::Space;
 
     fn pbt(population: u32, quantile: f64, seed: u64) -> Pbt {
         let domain = Domain::LogUniform { low: 1e-5, high: 1.0 };
         let parameters = vec![Parameter { name: "lr".into(), domain, condition: None }];
-        let explorer = Explorer { parameters, resample: 0.0, seed };
+        let space = Space::new(parameters.clone(), Vec::new()).unwrap();
+        let explorer = Explorer { parameters, resample: 0.0, seed, space };
         Pbt::new(5, quantile, Direction::Max, population, explorer)
     }
 
@@ -343,8 +350,9 @@ mod tests {
         };
         let value = |point: &[f64; 2]| 1.2 - point[0] * point[0] - point[1] * point[1];
         let best = |exchange: bool| {
-            let explorer =
-                Explorer { parameters: vec![parameter("x"), parameter("y")], resample: 1.0, seed: 3 };
+            let parameters = vec![parameter("x"), parameter("y")];
+            let space = Space::new(parameters.clone(), Vec::new()).unwrap();
+            let explorer = Explorer { parameters, resample: 1.0, seed: 3, space };
             let mut pbt = Pbt::new(10, 0.5, Direction::Max, 2, explorer);
             let (mut points, mut own) = ([[0.9; 2]; 2], hparams.clone());
             for (trial, hparams) in (0..).zip(&hparams) {

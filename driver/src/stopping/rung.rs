@@ -86,10 +86,11 @@ impl Rung {
         self.waiting.first().map(|place| place.1)
     }
 
-    /// The best trial of all, if it is paused.
-    pub fn leader(&self) -> Option<u32> {
-        let (place, paused) = self.best.first_key_value().or_else(|| self.rest.first_key_value())?;
-        paused.then_some(place.1)
+    /// The best trial with a number of those that have not failed, and whether it is paused.
+    pub fn leader(&self, failed: impl Fn(u32) -> bool) -> Option<(u32, bool)> {
+        let all = self.best.iter().chain(&self.rest);
+        let numbers = all.take_while(|((cost, _), _)| !cost.is_nan());
+        numbers.map(|(place, paused)| (place.1, *paused)).find(|(trial, _)| !failed(*trial))
     }
 
     fn keep(&mut self, place: Place, paused: bool) {
@@ -157,8 +158,11 @@ mod tests {
                 prop_assert_eq!(rung.best.iter().map(|(&place, &paused)| (place, paused)).collect::<Vec<_>>(), best);
                 prop_assert_eq!(rung.rest.iter().map(|(&place, &paused)| (place, paused)).collect::<Vec<_>>(), rest);
                 prop_assert_eq!(rung.promotable(), best.iter().find(|(_, paused)| *paused).map(|(place, _)| place.1));
-                let first = sorted.first().filter(|(_, paused)| *paused);
-                prop_assert_eq!(rung.leader(), first.map(|(place, _)| place.1));
+                for failed in [99, 3] {
+                    let first = sorted.iter().find(|((cost, trial), _)| !cost.is_nan() && *trial != failed);
+                    let leader = rung.leader(|trial| trial == failed);
+                    prop_assert_eq!(leader, first.map(|(place, paused)| (place.1, *paused)));
+                }
             }
         }
     }

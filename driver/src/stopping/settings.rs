@@ -67,7 +67,8 @@ pub fn rule(
                         .into(),
                 )
             })?;
-            let explorer = Explorer { parameters: perturbed(parameters, space)?, resample, seed };
+            let parameters = perturbed(parameters, space)?;
+            let explorer = Explorer { parameters, resample, seed, space: space.clone() };
             Box::new(Pbt::new(every, quantile, direction, population, explorer))
         }
     })

@@ -26,6 +26,10 @@ impl Standing {
         Self { total, stages: Vec::new(), begun: 0, alive: 0 }
     }
 
+    pub fn expects(&mut self, total: Option<u32>) {
+        self.total = total;
+    }
+
     pub fn began(&mut self, trial: u32) {
         if self.stage(trial) == Stage::Unknown {
             self.turn(trial, Stage::Alive);

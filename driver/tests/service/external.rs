@@ -196,3 +196,76 @@ async fn a_grid_goes_through_its_combinations_and_ends_there() {
     let points: Vec<f64> = trials.iter().map(|trial| trial.hparams["x"].as_f64().unwrap()).collect();
     assert_eq!(points, [0.0, 0.25, 0.5, 0.75, 1.0]);
 }
+
+/// Neither `lethe.Optimizer` nor Optuna's samplers know the constraints.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_users_optimizer_suggests_against_a_constraint_is_asked_for_again() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(1, 1);
+    *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
+    let Source::Search { constraints, .. } = &mut plan.source;
+    constraints.push("x < 0.5".into());
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    for x in [0.75, 0.5, 0.25] {
+        assert_eq!(event(&mut watch).await, WatchEvent::Ask { trial: 0 });
+        suggest(&driver, 0, Suggestion::Hparams { hparams: point(x) }).await;
+    }
+    assert_eq!(Slot::open(&driver, 0).await.work().await, [0]);
+    assert_eq!(driver.result().await.trials[0].hparams, point(0.25));
+    let refused =
+        driver.sql("select text from events where kind = 'refused' order by sequence").await.unwrap();
+    assert_eq!(refused.len(), 2);
+    assert!(refused[0][0].contains("x=0.75") && refused[0][0].contains("\"x < 0.5\""), "{refused:?}");
+}
+
+/// More refusals in a row than any other optimizer is allowed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grid_goes_past_what_a_predicate_refuses_and_ends_when_it_is_used_up() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(2, 1);
+    *source(&mut plan).1 = true;
+    *source(&mut plan).3 = Optimizer::Grid { points: 1101 };
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    let slot = tokio::spawn(Slot::open(&driver, 0).await.work());
+    let mut client = driver.client().await;
+    let mut checks = 0;
+    loop {
+        match event(&mut watch).await {
+            WatchEvent::Check { trial, hparams } => {
+                checks += 1;
+                let refused = (hparams["x"] != 1.0).then(|| "x is not 1".to_owned());
+                let checked = Checked { experiment: "e".into(), trial, refused, error: None };
+                let _: Null = client::call(&mut client, action::CHECKED, &checked).await.unwrap();
+            }
+            WatchEvent::Over { end } => break assert_eq!(end, End::Completed),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        (checks, slot.await.unwrap().len()),
+        (1101, 1),
+        "each combination once, and the last is tried"
+    );
+}
+
+/// A trial's time is its own, whichever attempt it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_that_is_run_again_has_but_the_time_that_was_left() {
+    use lethe_flight::message::slot::ToSlot;
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(1, 1);
+    source(&mut plan).2.trial_seconds = Some(2.0);
+    driver.create(&plan).await.unwrap();
+    let mut first = Slot::open(&driver, 0).await;
+    assert_eq!(first.assigned().await.attempt, 1);
+    // It trains so long, and is lost.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    drop(first);
+    let mut second = Slot::open(&driver, 1).await;
+    assert_eq!(second.assigned().await.attempt, 2);
+    let begun = std::time::Instant::now();
+    assert!(matches!(second.next().await, Some(ToSlot::Stop { trial: 0, attempt: 2 })));
+    assert!(begun.elapsed().as_secs_f64() < 1.5, "half a second was left, not two: {:?}", begun.elapsed());
+}

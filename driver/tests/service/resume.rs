@@ -5,7 +5,7 @@ use lethe_flight::client;
 use lethe_flight::message::experiment::{
     Budget, Cancel, End, Plan, Resume, Source, Stopping, TrialState, WatchEvent,
 };
-use lethe_flight::message::training::{Outcome, Verdict};
+use lethe_flight::message::training::{Direction, Outcome, Verdict};
 use lethe_flight::wire::action;
 
 use crate::common::{Driver, Null, Slot, event};
@@ -187,4 +187,29 @@ async fn tables_answer_while_the_experiment_runs() {
     assert_eq!(kinds, [["4"]]);
     let refused = driver.sql("drop table trials").await.unwrap_err().to_string();
     assert!(refused.to_lowercase().contains("select"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_another_direction_the_rule_compares_anew_what_was_reported() {
+    let driver = Driver::start().await;
+    let mut plan = asha(&driver, 2, 1);
+    driver.create(&plan).await.unwrap();
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    slot.report(&spec, 1, 0.9).await;
+    assert_eq!(slot.decision().await, Verdict::Pause);
+    slot.pause(&spec, 1).await;
+    assert_eq!(slot.assigned().await.trial, 1);
+    let cancel = Cancel { experiment: "e".into(), reason: "test".into() };
+    let mut watch = driver.watch().await;
+    let _: Null = client::call(&mut driver.client().await, action::CANCEL, &cancel).await.unwrap();
+    while !matches!(event(&mut watch).await, WatchEvent::Over { .. }) {}
+    plan.objective.direction = Direction::Min;
+    plan.resume = Resume::Resume { accept_changes: true };
+    driver.create(&plan).await.unwrap();
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    assert_eq!(spec.trial, 1);
+    slot.report(&spec, 1, 0.1).await;
+    assert_eq!(slot.decision().await, Verdict::GoOn, "of 0.9 and 0.1 the smaller goes on");
 }

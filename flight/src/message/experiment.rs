@@ -125,7 +125,7 @@ pub struct Budget {
     /// A value of the first objective; the experiment ends once a report is no worse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
-    /// Seconds of one attempt, after which it is stopped.
+    /// Seconds that a trial runs, all its attempts together, before it is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_seconds: Option<f64>,
 }

@@ -8,6 +8,11 @@ from typing import Any, ClassVar
 
 from lethe import checks
 
+#: Values of all parameters of a grid together.
+MOST_POINTS = 1_000_000
+#: Trials of a generation.
+MOST_POPULATION = 100_000
+
 
 class Native(ABC):
     """An optimizer in Rust: its message is its type and its settings."""
@@ -39,7 +44,7 @@ class Grid(Native):
     kind = "grid"
 
     def __post_init__(self) -> None:
-        checks.whole("Grid: points", self.points, 2)
+        checks.whole("Grid: points", self.points, 2, MOST_POINTS + 1)
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,11 @@ class CMAES(Native):
     """Covariance matrix adaptation (Hansen, "The CMA Evolution Strategy: A Tutorial", 2016): for numbers and
     a thousand trials. One objective.
 
-    sigma: the first step size, as a share of each range. Default 0.25.
-    population: trials of a generation, from 2; None: by the number of parameters.
+    sigma: the first step size, as a share of each range. Default a sixth, as in the search benchmark.
+    population: trials of a generation, from 3; None: by the number of parameters.
     """
 
-    sigma: float = 0.25
+    sigma: float = 0.1667
     population: int | None = None
     kind = "cmaes"
 
@@ -96,7 +101,7 @@ class CMAES(Native):
         checks.above("CMAES: sigma", self.sigma)
         checks.share("CMAES: sigma", self.sigma)
         if self.population is not None:
-            checks.whole("CMAES: population", self.population, 2)
+            checks.whole("CMAES: population", self.population, 3, MOST_POPULATION + 1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class NSGA2(Native):
     kind = "nsga2"
 
     def __post_init__(self) -> None:
-        checks.whole("NSGA2: population", self.population, 2)
+        checks.whole("NSGA2: population", self.population, 2, MOST_POPULATION + 1)
 
 
 NAMES: dict[str, type[Native]] = {found.kind: found for found in (Random, Grid, Sobol, TPE, GP, CMAES, NSGA2)}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lethe.errors import ConfigError
-from lethe.space.values import MISSING, Missing, key, listed, number, plain, same
+from lethe.space.values import MISSING, Missing, finite, key, listed, number, plain, same
 
 CONTINUOUS = ("uniform", "log_uniform")
 LISTED = ("choice", "ordinal")
 #: A value may be this far from a step, as a share of the step: decimal steps are no exact binary numbers.
 STEP_TOLERANCE = 1e-6
+#: Beyond, one step more is the same number.
+MOST_STEPS = 2**53
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Domain:
                 if same(value, own):
                     return own
             raise ValueError(f"{value!r} is not one of {', '.join(map(repr, self.values))}")
-        if not number(value) or not math.isfinite(value):
+        if not number(value) or not finite(value):
             raise ValueError(f"{value!r} is not a number")
         if self.kind == "integer" and not float(value).is_integer():
             raise ValueError(f"{value!r} is not a whole number")
@@ -154,8 +155,8 @@ class Domain:
             return f"bounds must be integers, not {self.low!r} and {self.high!r}"
         assert self.low is not None
         assert self.high is not None
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return "bounds must be finite"
+        if not (finite(self.low) and finite(self.high)):
+            return "bounds must be finite, and fit 64 bits"
         if self.low > self.high:
             return f"the lower bound {self.low!r} is above the upper bound {self.high!r}; swap them"
         if (self.kind == "log_uniform" or self.log) and self.low <= 0:
@@ -169,14 +170,17 @@ class Domain:
 
     def _step_problem(self, width: float) -> str | None:
         step = self.step
-        if not number(step) or not math.isfinite(step or 0) or (step or 0) <= 0:
+        if not number(step) or not finite(step or 0) or (step or 0) <= 0:
             return f"the step must be a number above 0, not {step!r}"
         if self.kind == "integer" and not isinstance(step, int):
             return f"the step must be a whole number, not {step!r}"
         if self.log:
             return "a step and a log scale exclude each other; leave out one"
-        if step is not None and step > width:
+        # 0.3 - 0.1 is less than 0.2, in binary.
+        if step is not None and step > width * (1 if self.kind == "integer" else 1 + STEP_TOLERANCE):
             return f"the step {step!r} is larger than the range from {self.low!r} to {self.high!r}"
+        if self.kind != "integer" and step is not None and width / step > MOST_STEPS:
+            return f"the step {step!r} is too small for the range from {self.low!r} to {self.high!r}"
         return None
 
     def _values_problem(self) -> str | None:

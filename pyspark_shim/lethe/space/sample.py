@@ -25,20 +25,52 @@ def points(
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ConfigError(f"sample: seed must be a whole number from 0, below 2**63, not {seed!r}")
-    question = {"space": space, "constraints": constraints, "enqueued": [], "seed": seed, "count": count}
+    found, error = _ask(space, constraints, [], seed, count)
+    if error is not None:
+        raise ConfigError(f"SearchSpace: {error}")
+    return found
+
+
+def unfulfilled(
+    space: list[dict[str, Any]], constraints: list[str], given: list[dict[str, Any]]
+) -> tuple[int, str] | None:
+    """The place of the first of these points that cannot be completed so that it fulfils the constraints, and
+    why; None if all can.
+
+    Raises InstallError or ProcessError if the program cannot be run.
+    """
+    found, error = _ask(space, constraints, given, 0, len(given))
+    return None if error is None else (len(found), error)
+
+
+def _ask(
+    space: list[dict[str, Any]],
+    constraints: list[str],
+    enqueued: list[dict[str, Any]],
+    seed: int,
+    count: int,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """So many points, or those before the first that there is none for, with why."""
+    question = {
+        "space": space,
+        "constraints": constraints,
+        "enqueued": enqueued,
+        "seed": seed,
+        "count": count,
+    }
     done = process.ask("lethe-driver", "sample", question, SECONDS)
-    found = []
+    found: list[dict[str, Any]] = []
     for line in done.stdout.splitlines():
         answer = json.loads(line)
         if "error" in answer:
-            raise ConfigError(f"SearchSpace: {answer['error']}")
+            return found, str(answer["error"])
         found.append(answer["hparams"])
     if done.returncode != 0 or len(found) != count:
         raise ProcessError(
             f"lethe-driver sample gave {len(found)} of {count} points and ended with status "
             f"{done.returncode}: {process.said(done.stderr)}"
         )
-    return found
+    return found, None
 
 
 def allowed(

@@ -101,6 +101,18 @@ class SearchSpace(Mapping[str, Domain]):
         """The predicate that does not allow this point, by name; None if all do."""
         return refused(self.constraints, hparams, self._parameters)
 
+    def unfulfilled(self, points: list[dict[str, Any]]) -> tuple[int, str] | None:
+        """The place of the first of these points that cannot be completed so that it fulfils the expressions,
+        and why; None if all can, or the driver's program, which evaluates them, is not installed.
+
+        Raises ProcessError if the program cannot be run.
+        """
+        if points and self.expressions:
+            # Where it is not installed the driver says so when the experiment begins.
+            with contextlib.suppress(InstallError):
+                return sample.unfulfilled(self.message(), self.expressions, points)
+        return None
+
     def point(self, hparams: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
         """A point that a user gives, checked against the domains, with defaults for what it lacks.
 

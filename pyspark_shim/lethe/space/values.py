@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -30,6 +31,14 @@ def plain(value: Any) -> Any:
 
 def number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def finite(value: float) -> bool:
+    """As a number of 64 bits: a whole number of Python's may be larger than any."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def key(value: Any) -> float | str | None:

@@ -23,8 +23,9 @@ class PBT(StoppingRule):
     quantile: above 0, at most 0.5. Default 0.25.
     resample: the probability with which a parameter is drawn anew; else it is multiplied by 0.8 or 1.2.
         From 0 to 1. Default 0.25.
-    parameters: which are changed. They must not change the shapes of the model's weights. Default: all of
-        the space that are continuous (`uniform`, `loguniform`).
+    parameters: which are changed. They must not change the shapes of the model's weights, and none may
+        decide whether another exists. Default: all of the space that are continuous (`uniform`,
+        `loguniform`) and decide nothing.
     """
 
     every: int
@@ -51,11 +52,12 @@ class PBT(StoppingRule):
 
     def _changed(self, space: SearchSpace) -> list[str]:
         if self.parameters is None:
-            found = [name for name, domain in space.items() if domain.continuous]
+            parents = {domain.condition.parent for domain in space.values() if domain.condition is not None}
+            found = [name for name, domain in space.items() if domain.continuous and name not in parents]
             if not found:
                 raise ConfigError(
-                    "PBT: the space has no continuous parameter to change; name others: PBT(…, "
-                    "parameters=[…])"
+                    "PBT: the space has no continuous parameter to change, or others depend on it; name "
+                    "others: PBT(…, parameters=[…])"
                 )
             return found
         for name in self.parameters:

@@ -178,3 +178,98 @@ fn of_several_objectives_the_trials_that_no_other_dominates_are_the_front() {
     assert_eq!(bench.experiment.costs(5), [-0.5, 4.0]);
     assert_eq!(bench.trial(5).further, [Some(4.0)]);
 }
+
+/// On two slots an epoch is under way when the other one spends the last.
+#[test]
+fn what_is_reported_after_the_last_epoch_is_spent_does_not_count() {
+    let budget = Budget { epochs: Some(3), trials: Some(9), ..Budget::default() };
+    let mut bench = Bench::new(Settings { budget, ..settings(9, 2) }, asha(3, false));
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    bench.report(0, 0, 1, 2, 0.1);
+    assert_eq!(stops(&bench.report(1, 1, 1, 2, 0.2)), [0, 1], "two epochs, of which one was left");
+    assert_eq!((bench.experiment.progress().epochs, bench.trial(1).history.len()), (2, 0));
+    assert!(!bench.experiment.counts(SlotKey(1), 1, 1, 2));
+    // A worker that waits at a rung for an answer gets one.
+    let actions = bench.report(0, 0, 1, 3, 0.9);
+    assert_eq!(bench.experiment.progress().epochs, 3, "there is room for one more, which was trained");
+    assert!(matches!(actions[..], [Action::Decide { verdict: Verdict::Stop, .. }]), "{actions:?}");
+    let actions = bench.report(1, 1, 1, 3, 0.9);
+    assert!(matches!(actions[..], [Action::Decide { verdict: Verdict::Stop, .. }]), "{actions:?}");
+    assert_eq!((bench.experiment.progress().epochs, bench.trial(1).history.len()), (3, 0));
+}
+
+/// Grid search of three points, asked for many more.
+fn exhausted_after_three(settings: Settings, stopping: &Stopping) -> Bench {
+    let rule = rule(stopping, &settings);
+    let mut bench = Bench { experiment: Experiment::new(settings, rule), actions: Vec::new() };
+    let mut asked = bench.experiment.handle(Event::Started);
+    while !asked.is_empty() {
+        let mut more = Vec::new();
+        for action in asked {
+            if let Action::Suggest { trial, .. } = action {
+                more.extend(bench.experiment.handle(match trial {
+                    0..3 => suggested(trial, [("x".to_owned(), trial.into())].into_iter().collect()),
+                    _ => Event::Exhausted { trial },
+                }));
+            }
+        }
+        asked = more;
+    }
+    bench
+}
+
+/// Pauses at each rung, or finishes; how far each trial came.
+fn train(bench: &mut Bench) -> Vec<u32> {
+    let mut given = specs(&bench.slot(0, 0));
+    while let Some((slot, spec)) = given.pop() {
+        let mut epoch = spec.checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
+        let paused = loop {
+            epoch += 1;
+            let actions = bench.report(slot, spec.trial, spec.attempt, epoch, f64::from(spec.trial));
+            if actions.iter().any(|a| matches!(a, Action::Decide { verdict: Verdict::Pause, .. })) {
+                break true;
+            }
+            if epoch == 9 {
+                break false;
+            }
+        };
+        given = specs(&match paused {
+            true => bench.pause(slot, spec.trial, spec.attempt, epoch),
+            false => bench.ended(slot, spec.trial, spec.attempt, Outcome::Finished),
+        });
+    }
+    bench.experiment.results().iter().map(|trial| trial.epochs).collect()
+}
+
+#[test]
+fn a_rule_learns_that_there_will_be_no_further_trial() {
+    for trials in [Some(100), None] {
+        let budget = Budget { trials, seconds: Some(1e6), ..Budget::default() };
+        let settings = Settings { budget, ..settings(100, 1) };
+        let mut bench = exhausted_after_three(settings, &asha(3, true));
+        assert_eq!(train(&mut bench), [1, 1, 9], "{trials:?}: the best is trained to its end");
+        assert_eq!(bench.experiment.end(), Some(&End::Completed));
+    }
+    let pbt = Stopping::Pbt { every: 3, quantile: 0.4, resample: 0.0, parameters: vec!["x".into()] };
+    let mut bench = exhausted_after_three(settings(100, 1), &pbt);
+    assert_eq!(train(&mut bench), [9, 9, 9], "three trials are the population");
+}
+
+#[test]
+fn a_suggestion_that_a_constraint_refuses_is_asked_for_again_and_not_for_ever() {
+    let settings = Settings { draws: 3, ahead: Ahead::Late(0), ..settings(2, 1) };
+    let mut experiment = Experiment::new(settings.clone(), rule(&Stopping::None, &settings));
+    assert_eq!(experiment.handle(Event::Started), [Action::Suggest { trial: 0, draw: 0 }]);
+    let refused = || {
+        let by = "the constraint \"x < 1\"".into();
+        Event::Refused { trial: 0, hparams: Hparams::from_iter([("x".to_owned(), 4.into())]), by }
+    };
+    assert_eq!(experiment.handle(refused()), [Action::Suggest { trial: 0, draw: 1 }]);
+    assert_eq!(experiment.handle(refused()), [Action::Suggest { trial: 0, draw: 2 }]);
+    let told = crate::experiment::describe::event(&refused()).unwrap();
+    assert_eq!((told.kind, told.text.as_str()), ("refused", "x=4 by the constraint \"x < 1\""));
+    let actions = experiment.handle(refused());
+    let Some(End::Aborted { error }) = over(&actions) else { panic!("{actions:?}") };
+    assert!(error.contains("3 suggestions") && error.contains("\"x < 1\""), "{error}");
+}

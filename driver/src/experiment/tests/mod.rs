@@ -9,6 +9,8 @@ mod slots;
 mod trials;
 mod world;
 
+pub(crate) use world::plan;
+
 use std::collections::BTreeMap;
 
 use lethe_flight::message::Hparams;
@@ -24,7 +26,7 @@ use super::{Action, Ahead, Event, Experiment, Settings, SlotKey};
 use crate::search::Space;
 use crate::stopping::{self, StoppingRule};
 
-pub(super) fn settings(trials: u32, slots: u32) -> Settings {
+pub(crate) fn settings(trials: u32, slots: u32) -> Settings {
     Settings {
         experiment: "e".into(),
         seed: 1,
@@ -32,6 +34,7 @@ pub(super) fn settings(trials: u32, slots: u32) -> Settings {
         slots,
         ahead: Ahead::Spare(8),
         checked: false,
+        draws: 1000,
         retries: Retries::default(),
         objective: Objective {
             metric: "m".into(),
@@ -151,6 +154,11 @@ impl Bench {
     pub fn state(&self, trial: u32) -> TrialState {
         self.trial(trial).state
     }
+}
+
+/// An experiment whose one trial is ready.
+pub(crate) fn bench_of_one() -> Experiment {
+    Bench::plain(1, 1).experiment
 }
 
 pub(super) fn suggested(trial: u32, hparams: Hparams) -> Event {

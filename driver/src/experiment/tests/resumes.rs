@@ -123,6 +123,80 @@ fn a_promoted_trial_that_no_slot_had_taken_goes_on_after_a_resume() {
     assert_eq!((spec.trial, spec.checkpoint.map(|c| c.epoch)), (0, Some(1)));
 }
 
+/// Trial 0 has finished with 0.9, alone.
+fn one_finished(stopping: Stopping) -> Bench {
+    let mut bench = Bench::new(Settings { ahead: Ahead::Late(0), ..settings(1, 1) }, stopping);
+    let mut actions = bench.slot(0, 0);
+    for epoch in 1..=9 {
+        let attempt = bench.trial(0).attempts;
+        actions.extend(bench.report(0, 0, attempt, epoch, 0.9));
+    }
+    bench.ended(0, 0, 1, Outcome::Finished);
+    assert!(bench.experiment.has_completed());
+    bench
+}
+
+#[test]
+fn an_extended_search_has_a_rule_that_knows_of_the_further_trials() {
+    let mut bench = one_finished(asha(3, true));
+    let more = Settings { ahead: Ahead::Late(0), ..settings(9, 1) };
+    let actions = bench.experiment.restart(more, None);
+    assert_eq!(asks(&actions), [("suggest", 1)], "as late as can be");
+    bench.handle(suggested(1, Hparams::new()));
+    bench.slot(1, 0);
+    // Of the two values at the rung it is the worse, and seven trials are still to come.
+    assert!(matches!(bench.report(1, 1, 1, 1, 0.1)[..], [Action::Decide { verdict: Verdict::Pause, .. }]));
+}
+
+/// Trials 0 to 2 are paused after their first epoch, with 0.1, 0.2 and 0.3; no slot is there.
+fn three_paused() -> Bench {
+    let mut bench = Bench::new(settings(9, 1), asha(4, true));
+    bench.slot(0, 0);
+    for trial in 0..3 {
+        bench.report(0, trial, 1, 1, 0.1 * f64::from(trial + 1));
+        bench.pause(0, trial, 1, 1);
+    }
+    bench
+}
+
+#[test]
+fn a_paused_trial_does_what_another_rule_says() {
+    let waits = |bench: &Bench| (0..3).map(|trial| bench.state(trial)).collect::<Vec<_>>();
+    // Without a rule, or under one that does not look at this epoch, all three go on.
+    for stopping in [Stopping::None, Stopping::Threshold { bound: 0.0, min_epochs: 5 }] {
+        let mut bench = three_paused();
+        let rule = rule(&stopping, &settings(9, 1));
+        let promoted = bench.experiment.restart(settings(9, 1), Some(rule));
+        let promoted = promoted.iter().filter(|a| matches!(a, Action::Promoted { .. })).count();
+        assert_eq!((promoted, waits(&bench)), (3, vec![TrialState::Waiting; 3]), "{stopping:?}");
+        let order: Vec<_> = (0..3).map(|slot| assigned(&bench.slot(10 + slot, slot as u32))[0].1).collect();
+        assert_eq!(order[..2], [3, 0], "what ran goes first, then what was promoted");
+    }
+    // One that stops them, and one that keeps all but the best paused.
+    let mut bench = three_paused();
+    let threshold = Stopping::Threshold { bound: 0.15, min_epochs: 1 };
+    let threshold = rule(&threshold, &settings(9, 1));
+    bench.experiment.restart(settings(9, 1), Some(threshold));
+    assert_eq!(waits(&bench), [TrialState::Stopped, TrialState::Waiting, TrialState::Waiting]);
+    assert!(bench.trial(0).why.unwrap().contains("0.15"), "it says why");
+    let mut bench = three_paused();
+    let halving = rule(&asha(3, true), &settings(9, 1));
+    bench.experiment.restart(settings(9, 1), Some(halving));
+    assert_eq!(waits(&bench), [TrialState::Paused, TrialState::Paused, TrialState::Waiting]);
+}
+
+#[test]
+fn a_rule_that_is_made_anew_looks_in_the_new_direction() {
+    let mut bench = three_paused();
+    let objective = Objective { direction: Direction::Min, ..settings(9, 1).objective };
+    let other = Settings { objective, ..settings(9, 1) };
+    bench.experiment.restart(other.clone(), Some(rule(&asha(3, true), &other)));
+    assert_eq!(bench.state(2), TrialState::Paused);
+    let first = assigned(&bench.slot(10, 0))[0].1;
+    assert_eq!(first, 3, "it ran");
+    assert_eq!(assigned(&bench.slot(11, 1))[0].1, 0, "of the three the smallest value");
+}
+
 #[test]
 fn a_finished_search_is_extended_by_more_trials() {
     let mut bench = Bench::new(settings(2, 1), asha(2, true));

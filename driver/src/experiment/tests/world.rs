@@ -55,6 +55,7 @@ struct Causes {
 
 pub struct World {
     settings: Settings,
+    begun_with: Stopping,
     stopping: Stopping,
     pub experiment: Experiment,
     /// Was never replayed, but told all that the other was told since.
@@ -77,7 +78,8 @@ pub struct World {
     pub over: Option<End>,
 }
 
-fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
+/// By which an experiment of these settings is begun, but for its space.
+pub fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
     Plan {
         protocol: lethe_flight::PROTOCOL,
         version: lethe_flight::VERSION.into(),
@@ -112,6 +114,7 @@ impl World {
             shadow: None,
             log: Some(Log::create(Folder::lock(&folder).unwrap(), &header).unwrap()),
             settings,
+            begun_with: stopping.clone(),
             stopping,
             folder,
             next_key: 0,
@@ -263,6 +266,8 @@ impl World {
         if let Some(shadow) = &mut self.shadow {
             assert_eq!(format!("{:?}", shadow.handle(event)), format!("{actions:?}"), "after a replay");
         }
+        let spent = self.experiment.progress().epochs;
+        assert!(self.settings.budget.epochs.is_none_or(|epochs| spent <= epochs), "{spent} epochs are spent");
         if self.experiment.end().is_some() {
             // Broken off: if the search is resumed they are handed out again.
             for trial in running.into_iter().filter(|trial| told != Some(*trial)) {
@@ -374,14 +379,29 @@ impl World {
 
     /// The journal's events in another machine: the same state, and from then on the same actions.
     fn kill(&mut self, pick: u8) {
+        // Now and then the search goes on under another rule.
+        let former = self.stopping.clone();
+        if (60..120).contains(&pick) {
+            self.stopping =
+                [Stopping::None, asha(3, true), Stopping::Median { min_trials: 2, min_epochs: 1 }]
+                    [usize::from(pick % 3)]
+                .clone();
+        }
+        let changed = || (former != self.stopping).then(|| rule(&self.stopping, &self.settings));
         let plan = plan(&self.settings, &self.stopping);
         let mut log = self.log.take().unwrap();
         log.commit().unwrap();
-        let mut replayed = Experiment::new(self.settings.clone(), rule(&self.stopping, &self.settings));
+        let mut former = self.begun_with.clone();
+        let mut replayed = Experiment::new(self.settings.clone(), rule(&former, &self.settings));
         for record in Reader::<Event>::open(&self.folder).unwrap() {
             _ = match record.unwrap().entry {
                 Entry::Event(event) => replayed.handle(event),
-                Entry::Resumed(_) => replayed.restart(self.settings.clone(), None),
+                Entry::Resumed(plan) => {
+                    let Source::Search { stopping, .. } = plan.source;
+                    let other = (stopping != former).then(|| rule(&stopping, &self.settings));
+                    former = stopping;
+                    replayed.restart(self.settings.clone(), other)
+                }
             };
         }
         assert_eq!(format!("{:?}", replayed.state), format!("{:?}", self.experiment.state));
@@ -392,9 +412,9 @@ impl World {
         let running = self.running();
         log.resumed(0, &plan).unwrap();
         self.log = Some(log);
-        let actions = replayed.restart(self.settings.clone(), None);
+        let actions = replayed.restart(self.settings.clone(), changed());
         let mut shadow = std::mem::replace(&mut self.experiment, replayed);
-        assert_eq!(format!("{:?}", shadow.restart(self.settings.clone(), None)), format!("{actions:?}"));
+        assert_eq!(format!("{:?}", shadow.restart(self.settings.clone(), changed())), format!("{actions:?}"));
         self.shadow = Some(shadow);
         for trial in running {
             self.causes.entry(trial).or_default().others += 1;
@@ -415,7 +435,9 @@ impl World {
                 .any(|action| matches!(action, Action::Promoted { trial: other, .. } if *other == trial))
         };
         let still = self.in_phase(Phase::Paused);
-        assert!(paused.iter().all(|&trial| still.contains(&trial) || promoted(trial)));
+        let same = former == self.stopping;
+        let stopped = |trial: u32| !same && over(&trial);
+        assert!(paused.iter().all(|&trial| still.contains(&trial) || promoted(trial) || stopped(trial)));
         self.see(actions);
         let wanted = self.experiment.checkpoints();
         assert!(wanted.is_subset(&self.checkpoints), "a checkpoint that was dropped is wanted");

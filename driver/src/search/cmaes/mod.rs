@@ -28,6 +28,10 @@ use super::rank;
 use super::{Observation, Optimizer, Space, Standing, Suggestion, Tpe, normal, rng};
 
 const REDRAWS: usize = 100;
+/// Points of the distribution of which none fulfils the constraints, before a random one is taken.
+const DRAWS: usize = 10_000;
+/// Trials of a generation: more than any search has.
+const POPULATION: u32 = 100_000;
 /// Trials before the parameters that TPE chooses are chosen by results.
 const STARTUP: u32 = 10;
 
@@ -57,15 +61,17 @@ struct Note {
 
 impl Cmaes {
     /// # Errors
-    /// If `sigma` is not between 0 and 1, or the population smaller than 3.
+    /// If `sigma` is not between 0 and 1, or the population smaller than 3 or immense.
     pub fn new(space: Space, sigma: f64, population: Option<u32>, seed: u64) -> Result<Self> {
         if !(sigma > 0.0 && sigma <= 1.0) {
             return Err(Error::Invalid(format!(
                 "sigma is a share of the ranges, above 0 and at most 1, not {sigma}; 0.2 is usual"
             )));
         }
-        if let Some(n @ 0..3) = population {
-            return Err(Error::Invalid(format!("CMA-ES needs a population of at least 3, not {n}")));
+        if let Some(n) = population.filter(|n| !(3..=POPULATION).contains(n)) {
+            return Err(Error::Invalid(format!(
+                "CMA-ES needs a population of 3 to {POPULATION}, not {n}; leave it out for the usual one"
+            )));
         }
         let all = space.parameters().len();
         let numeric = |&p: &usize| space.parent(p).is_none() && !matches!(space.kind(p), Kind::Category(_));
@@ -133,18 +139,19 @@ impl Cmaes {
             }
         }
         for (j, &place) in self.places.iter().enumerate() {
-            if let Kind::Grid(n) = self.space.kind(place) {
-                x[j] += self.margin(state.deviation(j), n) * normal::draw(rng);
+            if let Kind::Grid(_) = self.space.kind(place) {
+                let cell = domain::width(self.space.domain(place), state.mean[j]);
+                x[j] += self.margin(state.deviation(j), cell) * normal::draw(rng);
             }
             x[j] = x[j].clamp(0.0, 1.0);
         }
         x.iter().copied().collect()
     }
 
-    /// What is to be added to a deviation, so that cells beside the mean's are drawn about once in a
-    /// generation and dimension.
-    fn margin(&self, deviation: f64, values: u64) -> f64 {
-        let least = 0.5 / values as f64 / (1.0 + (self.population * self.places.len()) as f64).ln().sqrt();
+    /// What is to be added to a deviation, so that cells beside the mean's, which is so wide, are drawn about once
+    /// in a generation and dimension.
+    fn margin(&self, deviation: f64, cell: f64) -> f64 {
+        let least = 0.5 * cell / (1.0 + (self.population * self.places.len()) as f64).ln().sqrt();
         (least * least - deviation * deviation).max(0.0).sqrt()
     }
 }
@@ -166,7 +173,10 @@ impl Optimizer for Cmaes {
         let (state, of) = self.walk(observations);
         let mut rng = rng(self.seed, trial, draw);
         let mut drawn = Vec::new();
-        let found = self.space.first_fulfilled(|_| {
+        let found = self.space.first_fulfilled(|number| {
+            if number >= DRAWS {
+                return None;
+            }
             let x = self.draw(&state, &mut rng);
             for (x, &place) in x.iter().zip(&self.places) {
                 units[place] = domain::snapped(&self.space.parameters()[place].domain, *x);
@@ -174,7 +184,16 @@ impl Optimizer for Cmaes {
             drawn.push(x);
             Some(self.space.decode(&units))
         });
-        let Some(hparams) = found else { return Suggestion::Exhausted };
+        let Some(hparams) = found else {
+            // Without a note: it is none of the distribution's.
+            return match self.space.draw(&mut rng) {
+                Some(hparams) => {
+                    let why = "random: the distribution misses what the constraints allow".into();
+                    Suggestion::Point { hparams, why, note: None }
+                }
+                None => Suggestion::Exhausted,
+            };
+        };
         // Of the points that were made, the one that fulfils the constraints.
         let place = |x: &Vec<f64>| {
             for (x, &place) in x.iter().zip(&self.places) {
@@ -193,5 +212,37 @@ impl Optimizer for Cmaes {
 
     fn learns(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lethe_flight::message::Hparams;
+    use lethe_flight::message::experiment::{Domain, Parameter};
+
+    use super::*;
+
+    /// A distribution that results have drawn to one corner, and a constraint that allows the other.
+    #[test]
+    fn where_the_distribution_misses_the_constraints_a_random_point_is_taken() {
+        let parameter = |name: &str| {
+            let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
+            Parameter { name: name.into(), domain, condition: None }
+        };
+        let space = Space::new(vec![parameter("x"), parameter("y")], vec!["x > 0.99 AND y > 0.9".into()]);
+        let mut search = Cmaes::new(space.unwrap(), 1e-3, Some(4), 1).unwrap();
+        let x = Hparams::from_iter([("x".to_owned(), 0.5.into()), ("y".to_owned(), 0.5.into())]);
+        let observations: Vec<_> = (0..4)
+            .map(|trial| Observation {
+                trial,
+                hparams: x.clone(),
+                standing: Standing::Finished,
+                costs: vec![f64::from(trial)],
+                epochs: 1,
+                note: serde_json::to_value(Note { generation: 0, of: vec![], x: vec![0.5, 0.5] }).ok(),
+            })
+            .collect();
+        let Suggestion::Point { hparams, note, .. } = search.suggest(4, 0, &observations) else { panic!() };
+        assert!(hparams["x"].as_f64().unwrap() > 0.99 && note.is_none());
     }
 }

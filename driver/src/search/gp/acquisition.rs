@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::model::Process;
-use crate::search::domain::{Kind, cell};
+use crate::search::domain::{self, Kind};
 use crate::search::{Space, lbfgs, normal, sobol};
 
 /// Points at which the search begins: spread evenly, and around the best known ones.
@@ -153,13 +153,13 @@ impl Acquisition<'_> {
             if self.space.canonical(&at.units)[place].is_nan() {
                 continue;
             }
-            let kind = self.space.kind(place);
-            let (Kind::Grid(n) | Kind::Category(n)) = kind else { continue };
-            let own = cell(at.units[place], kind);
+            let (Kind::Grid(n) | Kind::Category(n)) = self.space.kind(place) else { continue };
+            let domain = self.space.domain(place);
+            let own = domain::index(domain, at.units[place]);
             let others = if n <= ALL { 0..n } else { own.saturating_sub(2)..(own + 3).min(n) };
             for other in others.filter(|other| *other != own) {
                 let mut units = at.units.clone();
-                units[place] = (other as f64 + 0.5) / n as f64;
+                units[place] = domain::unit(domain, &domain::nth(domain, other)).unwrap_or(0.5);
                 let found = self.candidate(units);
                 if found.value > at.value {
                     at = found;

@@ -78,7 +78,8 @@ impl Tpe {
             let rows: Vec<Vec<f64>> =
                 members.iter().map(|&i| group.iter().map(|&place| units[i][place]).collect()).collect();
             let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
-            Parzen::new(kinds(), &rows, &recency(rows.len()), WIDTH)
+            let cell = |j: usize, unit: f64| domain::width(self.space.domain(group[j]), unit);
+            Parzen::new(kinds(), &rows, &recency(rows.len()), WIDTH, cell)
         };
         Model { group, good: parzen(&good), bad: parzen(bad) }
     }

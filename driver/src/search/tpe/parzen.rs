@@ -23,8 +23,15 @@ pub struct Parzen {
 }
 
 impl Parzen {
-    /// `points` row by row, the oldest first; each with its weight. The prior has weight 1.
-    pub fn new(kinds: Vec<Kind>, points: &[&[f64]], weights: &[f64], scale: f64) -> Self {
+    /// `points` row by row, the oldest first; each with its weight. The prior has weight 1. `cell` says how wide
+    /// the cell is in which a place of a dimension lies.
+    pub fn new(
+        kinds: Vec<Kind>,
+        points: &[&[f64]],
+        weights: &[f64],
+        scale: f64,
+        cell: impl Fn(usize, f64) -> f64,
+    ) -> Self {
         let (n, d) = (points.len(), kinds.len());
         let mut means = vec![0.5; d];
         let mut deviations = vec![1.0; d];
@@ -32,10 +39,9 @@ impl Parzen {
         let widths: Vec<Vec<f64>> = (0..d).map(|j| widths(points, j)).collect();
         for (i, point) in points.iter().enumerate() {
             means.extend_from_slice(point);
-            deviations.extend(kinds.iter().zip(&widths).map(|(kind, widths)| {
+            deviations.extend(widths.iter().enumerate().map(|(j, widths)| {
                 // Never narrower than half a cell: the neighbours of a value stay in reach.
-                let cell = if let Kind::Grid(n) = kind { 0.5 / *n as f64 } else { 0.0 };
-                (widths[i] * scale).max(floor * scale).max(cell).min(1.0)
+                (widths[i] * scale).max(floor * scale).max(0.5 * cell(j, point[j])).min(1.0)
             }));
         }
         let spread = 1.0 / (2.0 + n as f64);
