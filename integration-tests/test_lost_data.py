@@ -46,7 +46,7 @@ PUT = """
         located = owner.peer.call("dataset.locate", {{"dataset": name}})
         return [sorted(place["executor"] for place in part["locations"]) for part in located["partitions"]]
 
-    assert wait_for(lambda: all(len(held) == {copies} for held in places()), 30), places()
+    assert wait_for(lambda: all(len(held) == {copies} for held in places()), 60), places()
     before = places()
     victim = before[0][0]
 
@@ -62,13 +62,20 @@ PUT = """
                 continue
         raise AssertionError(f"no JVM has {{log}}")
 
+    def jvms():
+        infos = spark.sparkContext._jsc.sc().statusTracker().getExecutorInfos()
+        return {{(info.host(), info.port()) for info in infos}}
+
+    former = jvms()
     os.kill(jvm(victim), signal.SIGKILL)
     assert wait_for(lambda: not any(victim in held for held in places()), 30), places()
     lost = sum(not held for held in places())
+    # Slots will hold all cores.
+    assert wait_for(lambda: len(jvms()) == 3 and jvms() != former, 120), "no other executor came in its place"
 """
 
 RUN = """
-    result = lethe.lagom(training(epochs=3), dataset, search(6), slots=2)
+    result = lethe.lagom(training(epochs=100), dataset, search(6), slots=2)
     say(states=list(result.trials["state"]), attempts=list(result.trials["attempts"]), lost=lost,
         spread=len({executor for held in before for executor in held}), computed=len(list(marks.iterdir())),
         slots=len(set(result.slots["slot"])), best=result.best.value, rows=dataset.train.to_arrow().num_rows,
@@ -110,7 +117,8 @@ def test_the_second_copy_serves_and_nothing_is_computed_again(tmp_path: Path) ->
 def test_lost_partitions_are_computed_again_though_slots_hold_all_cores(tmp_path: Path) -> None:
     said, output = ran(tmp_path, copies=1, drawn=False)
     assert said["lost"] > 0
-    assert said["computed"] == 3 + said["lost"], "only those"
+    # Of the partitions that are held, Spark may have begun the first batch before their tasks said so.
+    assert 3 + said["lost"] <= said["computed"] <= 6
     assert not said["renamed"]
     assert said["slots"] == 2
     assert said["best"] > 0.8

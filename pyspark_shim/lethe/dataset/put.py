@@ -56,8 +56,8 @@ def stored(application: Application, source: Source, started: Started = lambda j
 
 
 def _renew(application: Application, source: Source) -> None:
-    """A put that was broken off looks complete to its executor: the next one starts afresh, and what lies there
-    of this one makes room."""
+    """A put that was broken off looks complete to its executor: the next one starts afresh, and what lies
+    there of this one makes room."""
     with contextlib.suppress(*flight.FAILED):
         application.peer.call("dataset.drop", {"dataset": source.name})
     source.renew()

@@ -71,7 +71,7 @@ def put_task(
                 yield batch
 
         try:
-            # Unread, its rows are not computed.
+            # Unread, its rows are not computed, but for the first batch that Spark may have begun.
             if only is None or partition in only:
                 rows, address = put_partition(
                     request, spark_place(request.driver), dataset, partition, schema, measured()
