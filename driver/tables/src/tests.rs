@@ -351,7 +351,8 @@ async fn rows_come_in_small_batches_and_a_query_that_nobody_reads_ends() {
 async fn more_queries_than_may_run_are_told_so() {
     let mut snapshot = many(20_000);
     snapshot.limits.patience = Duration::from_millis(50);
-    let endless = "select a.trial from metrics a, metrics b, metrics c";
+    // Its rows come a batch at a time, and there are more than anybody would read.
+    let endless = "select a.trial from metrics a, metrics b";
     let mut running = Vec::new();
     for _ in 0..4 {
         running.push(snapshot.query(endless).await.unwrap());

@@ -11,9 +11,10 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
+use glob::{MatchOptions, Pattern};
 use lethe_flight::message::dataset::{FileFormat, FileRef, Files, ListedFiles};
 use lethe_flight::{Error, Result, schema};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::store;
@@ -33,8 +34,7 @@ pub async fn list(files: &Files) -> Result<ListedFiles> {
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     let mut opened: Option<(String, Arc<dyn ObjectStore>)> = None;
     for address in &files.urls {
-        let url = ListingTableUrl::parse(address)
-            .map_err(|e| Error::Invalid(format!("{address:?} names no files: {}", e.strip_backtrace())))?;
+        let (url, pattern) = split_pattern(address)?;
         let base = url.object_store().as_str().to_owned();
         match &opened {
             None => {
@@ -49,7 +49,7 @@ pub async fn list(files: &Files) -> Result<ListedFiles> {
             }
         }
         let Some((_, store)) = &opened else { continue };
-        for meta in objects(store, &url, address).await? {
+        for meta in objects(store, &url, pattern.as_ref(), address).await? {
             let reference = FileRef {
                 url: location(&base, &meta.location)?,
                 bytes: meta.size,
@@ -193,6 +193,7 @@ fn location(base: &str, path: &Path) -> Result<String> {
 async fn objects(
     store: &Arc<dyn ObjectStore>,
     url: &ListingTableUrl,
+    pattern: Option<&Pattern>,
     address: &str,
 ) -> Result<Vec<ObjectMeta>> {
     let failed =
@@ -209,10 +210,12 @@ async fn objects(
     let mut listed = store.list(Some(url.prefix()));
     while let Some(meta) = listed.try_next().await.map_err(failed)? {
         let Some(below) = meta.location.prefix_match(url.prefix()) else { continue };
-        let hidden = below.into_iter().any(|part| {
+        let parts: Vec<_> = below.collect();
+        let hidden = parts.iter().any(|part| {
             part.as_ref().starts_with('.') || part.as_ref().starts_with('_') && !part.as_ref().contains('=')
         });
-        if !hidden && meta.size > 0 && url.contains(&meta.location, false) {
+        let matches = pattern.is_none_or(|pattern| matches(pattern, &parts));
+        if !hidden && matches && meta.size > 0 {
             found.push(meta);
         }
         if found.len() > FILES {
@@ -220,6 +223,35 @@ async fn objects(
         }
     }
     Ok(found)
+}
+
+/// The part of an address before its first name with a `*`, `?` or `[`, and the pattern from there on.
+fn split_pattern(address: &str) -> Result<(ListingTableUrl, Option<Pattern>)> {
+    let wrong = |reason: String| Error::Invalid(format!("{address:?} names no files: {reason}"));
+    let (base, pattern) = match address.find(['*', '?', '[']) {
+        // In an address of HTTP a question mark begins a query.
+        Some(at) if !address.starts_with("http") => {
+            let from = address[..at].rfind('/').map_or(0, |slash| slash + 1);
+            let pattern = Pattern::new(&address[from..]).map_err(|e| wrong(e.to_string()))?;
+            (if from == 0 { "." } else { &address[..from] }, Some(pattern))
+        }
+        _ => (address, None),
+    };
+    let url = ListingTableUrl::parse(base).map_err(|e| wrong(e.strip_backtrace()))?;
+    Ok((url, pattern))
+}
+
+/// Whether the pattern names the file, or a folder that it lies in. A `*` stays within one name, `**` does not.
+fn matches(pattern: &Pattern, parts: &[PathPart]) -> bool {
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+    let mut path = String::new();
+    parts.iter().any(|part| {
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(part.as_ref());
+        pattern.matches_with(&path, options)
+    })
 }
 
 /// `day=2026-01-01/part-0.parquet`: the columns that folders below `prefix` name, and their values.
@@ -244,5 +276,43 @@ fn by_ending(address: &str) -> Result<FileFormat> {
         _ => Err(Error::Invalid(format!(
             "the name of {address} does not end in .parquet, .csv, .json or .arrow: give format="
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(address: &str, path: &str) -> bool {
+        let (url, pattern) = split_pattern(address).unwrap();
+        let path = Path::from(path);
+        let Some(below) = path.prefix_match(url.prefix()) else { return false };
+        pattern.is_none_or(|pattern| matches(&pattern, &below.collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn patterns_name_files_and_folders_in_any_store() {
+        for base in ["s3://bucket", "gs://bucket", "file://", ""] {
+            let address = |pattern: &str| format!("{base}/data/{pattern}");
+            assert!(named(&address("*.parquet"), "data/a.parquet"), "{base}");
+            assert!(!named(&address("*.parquet"), "data/b/a.parquet"), "{base}");
+            assert!(named(&address("*/*.parquet"), "data/day=1/a.parquet"), "{base}");
+            assert!(named(&address("**/*.parquet"), "data/day=1/hour=2/a.parquet"), "{base}");
+            assert!(named(&address("day=*"), "data/day=1/a.parquet"), "{base}");
+            assert!(!named(&address("day=[2-9]"), "data/day=1/a.parquet"), "{base}");
+        }
+        assert!(named("https://host/data/a.parquet?version=1", "data/a.parquet"));
+        assert!(split_pattern("s3://bucket/[a").is_err());
+    }
+
+    #[test]
+    fn folders_give_columns() {
+        let of = |path: &str| folders(&Path::from("data"), &Path::from(path));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of("data/day=1/x/hour=2/a=b.csv"), [pair("day", "1"), pair("hour", "2")]);
+        assert!(of("data/a.csv").is_empty());
+        let names = ["day".to_owned()];
+        assert_eq!(folder_values("s3://b/data/day=7/a.csv", &names).unwrap(), ["7"]);
+        assert!(folder_values("s3://b/data/a.csv", &names).is_err());
     }
 }

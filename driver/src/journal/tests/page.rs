@@ -17,6 +17,7 @@ fn events() -> Vec<Event> {
     vec![
         Event::Started,
         Event::Suggested { trial, hparams: Default::default(), why: error.clone(), note: Some(json!(1)) },
+        Event::Refused { trial, hparams: Default::default(), by: error.clone() },
         Event::Exhausted { trial },
         Event::Checked { trial, refused: None },
         Event::Prepared { trial, program },
