@@ -1,11 +1,13 @@
-"""`feed_first_epoch_…`, `feed_later_epochs_…`, `feed_memcpy_…`: rows per second from Parquet, 64 float32 a row,
-to shuffled batches of 1,024, beside pyarrow (which does not shuffle), a DataLoader, petastorm and Ray Data.
+"""`feed_first_epoch_…`, `feed_later_epochs_…`, `feed_memcpy_…`: rows per second from Parquet, 64 float32 a
+row, to shuffled batches of 1,024, beside pyarrow (which does not shuffle), a DataLoader, petastorm and
+Ray Data.
 
-Nothing trains. `…_native` is the way that training goes: the executor builds the view, then a thread of the
-example `executor/view/examples/feed.rs` maps it, makes the epoch's order and copies each batch into a buffer; its
-first epoch counts from `Dataset.from_files` to the view's first batch, and then that thread's epoch. `…_python`
-is `dataset.train.batches` in this process, over Flight, as torch tensors. Before the clock runs the executor
-does, and this process and the peers' have loaded torch. Files have 64 columns; for `…_list` one of arrays.
+Nothing trains. `…_native` is the way that training goes: the executor builds the view, then a thread of
+the example `executor/view/examples/feed.rs` maps it, makes the epoch's order and copies each batch into a
+buffer; its first epoch counts from `Dataset.from_files` to the view's first batch, and then that thread's
+epoch. `…_python` is `dataset.train.batches` in this process, over Flight, as torch tensors. Before the
+clock runs the executor does, and this process and the peers' have loaded torch. Files have 64 columns;
+for `…_list` one of arrays.
 """
 
 from __future__ import annotations

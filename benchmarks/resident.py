@@ -1,9 +1,9 @@
-"""`resident_1` … `resident_8`: memory of an executor and its trainers with 1, 2, 4 and 8 slots that train on one
-view, beside as many Python processes that each load the same Parquet files by pyarrow; `load_1` … `load_8`:
-seconds until all of them can take their first step, from `lagom` and before anything runs.
+"""`resident_1` … `resident_8`: memory of an executor and its trainers with 1, 2, 4 and 8 slots that train on
+one view, beside as many Python processes that each load the same Parquet files by pyarrow; `load_1` …
+`load_8`: seconds until all of them can take their first step, from `lagom` and before anything runs.
 
-`resident_…` counts shared pages once, the mapped view's too (proportional set size); `private_…` only memory that
-is no file's. Both are of the moment at which all held most.
+`resident_…` counts shared pages once, the mapped view's too (proportional set size); `private_…` only
+memory that is no file's. Both are of the moment at which all held most.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def spark_in(folder: Path) -> SparkSession:
 
 
 def involved(owner: Application, folder: Path) -> list[int]:
-    """This process and all that descend from it, Lethe's driver, and the executor, which is nobody's child."""
+    """This process and all that descend from it, Lethe's driver, and the executor, nobody's child."""
     executors = [json.loads(info.read_text())["pid"] for info in folder.rglob("executor.json")]
     return processes.tree([os.getpid(), owner.driver.pid, *executors])
 

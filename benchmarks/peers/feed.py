@@ -1,8 +1,8 @@
 """Rows per second of a peer's loop from Parquet to torch batches, in its first epoch and in later ones.
 
-`pyarrow` reads in the files' order at every epoch; `dataloader` loads all rows, then a DataLoader shuffles
-them; `petastorm` and `ray` are their own loaders in the quickest order that shuffles: petastorm's of row groups
-and the rows within them, Ray's of files."""
+`pyarrow` reads in the files' order at every epoch; `dataloader` loads all rows, then a DataLoader
+shuffles them; `petastorm` and `ray` are their own loaders in the quickest order that shuffles:
+petastorm's of row groups and the rows within them, Ray's of files."""
 
 import json
 import os
