@@ -1,7 +1,7 @@
 # make demo    sets up and runs the digits search on local Spark
 # make test    sets up, lints and runs all tests
 # make lint    formats and types only
-# make bench   side by side with peers; bench-asha, bench-curves, bench-scheduler, bench-search for each of these
+# make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-scheduler, bench-search for each of these
 # make setup   virtual environment, packages, release build, wheel
 #
 # Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR.
@@ -52,7 +52,7 @@ lint: $(PACKAGES)
 bench: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks
 
-# bench-asha, bench-curves, bench-scheduler, bench-search: what takes longer.
+# bench-asha, bench-curves, bench-data, bench-scheduler, bench-search: what takes longer.
 bench-%: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks $*
 

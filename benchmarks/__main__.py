@@ -11,7 +11,7 @@ from benchmarks.figure import Figure, table
 
 ALL = ("overhead", "forty", "steps", "transport", "results")
 #: Only where they are named.
-OTHERS = ("asha", "curves", "scheduler", "search")
+OTHERS = ("asha", "curves", "data", "feed", "resident", "scheduler", "search", "spark_put")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The peers' own virtual environment. It sees this environment's torch, and installs what only peers need."""
+"""The peers' own virtual environments. They see this one's torch, and install what only peers need."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "requirements-peers.txt"
-ENVIRONMENT = HERE.parent / ".venv-peers"
+#: Of most peers; others need older packages than these.
+PEERS = "peers"
 #: No peer takes longer, seconds.
 TIMEOUT = 600
 
 
-def environment() -> Path:
-    """The environment's interpreter; makes it the first time."""
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / ".requirements"
-    if stamp.is_file() and stamp.read_text() == REQUIREMENTS.read_text():
+def environment(name: str = PEERS) -> Path:
+    """The environment's interpreter; makes it the first time, of `requirements-NAME.txt`."""
+    requirements, folder = HERE / f"requirements-{name}.txt", HERE.parent / f".venv-{name}"
+    python = folder / "bin" / "python"
+    stamp = folder / ".requirements"
+    if stamp.is_file() and stamp.read_text() == requirements.read_text():
         return python
-    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
+    subprocess.run([*pip, "-r", str(requirements)], check=True)
     site = Path(
         subprocess.run(
             [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -35,18 +36,19 @@ def environment() -> Path:
     )
     # Appended to the path, so that the peers' own packages come first; 1.2 GB of torch is not copied.
     (site / "torch_of_lethe.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    stamp.write_text(REQUIREMENTS.read_text())
+    stamp.write_text(requirements.read_text())
     return python
 
 
-def run(script: str, arguments: dict[str, Any]) -> Any:
-    """Runs a script of `peers/` with JSON on its stdin; returns the JSON of its last line."""
+def run(script: str, arguments: dict[str, Any], name: str = PEERS, timeout: float = TIMEOUT) -> Any:
+    """Runs a script of `peers/` with JSON on its stdin, in the environment of that name; returns the JSON of
+    its last line."""
     done = subprocess.run(
-        [str(environment()), str(HERE / "peers" / script)],
+        [str(environment(name)), str(HERE / "peers" / script)],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     if done.returncode != 0:
