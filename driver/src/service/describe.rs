@@ -42,9 +42,18 @@ async fn table(located: &Located, token: &Token) -> Result<Table> {
     if let Some(files) = &located.files {
         return Ok(Table::Files(Arc::new(FilesTable::open(files).await?)));
     }
-    let filled: Vec<_> = located.partitions.iter().filter(|partition| partition.rows > 0).collect();
-    let first = filled.first().ok_or_else(|| {
-        Error::Invalid(format!("the dataset {} has no rows: check the filters that made it", located.dataset))
+    let filled = located.partitions.iter().filter(|partition| partition.rows > 0);
+    // Those that are lost will be put again; any row tells the shapes.
+    let (filled, lost): (Vec<_>, Vec<_>) = filled.partition(|partition| !partition.locations.is_empty());
+    let first = filled.first().ok_or_else(|| match lost.len() {
+        0 => Error::Invalid(format!(
+            "the dataset {} has no rows: check the filters that made it",
+            located.dataset
+        )),
+        lost => Error::Unreachable(format!(
+            "all {lost} partitions of the dataset {} are lost with their executors; run lagom again, which puts them",
+            located.dataset
+        )),
     })?;
     let ticket = |partition: u32| Ticket::Partition { dataset: located.dataset.clone(), partition };
     let mut batches = fetch(first.locations.clone(), token.clone(), ticket(first.partition)).await?;

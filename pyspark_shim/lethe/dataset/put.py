@@ -35,7 +35,10 @@ def stored(application: Application, source: Source, started: Started = lambda j
     """
     known = application.stored.get(source.name)
     if known is not None:
-        return known
+        if not _all_lost(application, source) or put_again(application, source, started) is None:
+            return known
+        # What was computed again is not what it was.
+        _renew(application, source)
     try:
         if application.session is not None:
             parts = _put_from_spark(
@@ -53,6 +56,16 @@ def stored(application: Application, source: Source, started: Started = lambda j
     except BaseException:
         _renew(application, source)
         raise
+
+
+def _all_lost(application: Application, source: Source) -> bool:
+    """Whether no executor holds any of its rows: nothing would tell what they look like. Where some are held, the
+    experiment's own slots find out what they lack, and have it put again."""
+    try:
+        located = application.peer.call("dataset.locate", {"dataset": source.name})["partitions"]
+    except flight.FAILED as error:
+        raise DataError(f"the dataset could not be located: {flight.reason(error)}") from None
+    return not any(part["locations"] for part in located if part["rows"])
 
 
 def _renew(application: Application, source: Source) -> None:
