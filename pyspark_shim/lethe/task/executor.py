@@ -17,6 +17,10 @@ from lethe.task.place import Place
 from lethe.task.request import Request
 from lethe.version import PROTOCOL, require_lethe, require_torch
 
+#: glibc gives buffers from this size back when they are freed. By itself it raises the size to theirs, and
+#: the heap of each thread keeps them: 250 MiB instead of 70, measured for a view of 850 MiB on two cores.
+HEAP = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+
 
 def folder(place: Place, application: str) -> Path:
     """Where the application's executor of this place keeps its files."""
@@ -142,7 +146,7 @@ def _spawn(program: str, config: dict[str, Any], log: Path) -> int:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=process.environment(),
+        env={**HEAP, **process.environment()},
         check=False,
         timeout=30,
     )
