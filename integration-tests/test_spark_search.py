@@ -46,9 +46,9 @@ def test_an_empty_partition_is_a_partition(frame: Any) -> None:
 def test_errors_of_the_data_come_before_anything_runs(frame: Any) -> None:
     with pytest.raises(lethe.DataError, match="there is no column 'pixel'; did you mean pixels"):
         lethe.Dataset.from_spark(frame, features="pixel", label="digit")
-    as_text = frame.withColumn("digit", F.col("digit").cast("string"))
-    with pytest.raises(lethe.DataError, match="the label 'digit' has type string, and cross_entropy needs"):
-        lethe.lagom(training(), dataset_of(as_text), search(1), quiet=True)
+    as_number = frame.withColumn("digit", F.col("digit").cast("double"))
+    with pytest.raises(lethe.DataError, match="the label 'digit' has type double, and cross_entropy needs"):
+        lethe.lagom(training(), dataset_of(as_number), search(1), quiet=True)
     with pytest.raises(lethe.DataError, match="zero rows"):
         lethe.lagom(training(), dataset_of(frame.filter("digit > 100")), search(1), quiet=True)
 

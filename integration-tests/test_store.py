@@ -1,5 +1,6 @@
 """An experiment whose host is lost, with its folder, goes on from its copy in an object store."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -49,16 +50,20 @@ class Store:
         return self.url.split(":")[0]
 
     def files(self) -> dict[str, bytes]:
-        """By name, below its URL."""
+        """By name, below its URL. What is removed while this looks is left out."""
+        read: dict[str, bytes] = {}
         if self.folder is not None:
-            paths = [path for path in self.folder.rglob("*") if path.is_file()]
-            return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+            for path in [path for path in self.folder.rglob("*") if path.is_file()]:
+                with contextlib.suppress(FileNotFoundError):
+                    read[str(path.relative_to(self.folder))] = path.read_bytes()
+            return read
         client = s3(self.options["aws_endpoint"])
         prefix = self.url.removeprefix(f"s3://{BUCKET}/") + "/"
         found = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
-        names = [entry["Key"] for entry in found]
-        read = {name: client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names}
-        return {name.removeprefix(prefix): data for name, data in read.items()}
+        for name in [entry["Key"] for entry in found]:
+            with contextlib.suppress(client.exceptions.NoSuchKey):
+                read[name.removeprefix(prefix)] = client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+        return read
 
     def names(self, folder: str) -> set[str]:
         return {name.split("/")[-1] for name in self.files() if name.startswith(f"{folder}/")}

@@ -59,8 +59,8 @@ def stored(application: Application, source: Source, started: Started = lambda j
 
 
 def _all_lost(application: Application, source: Source) -> bool:
-    """Whether no executor holds any of its rows: nothing would tell what they look like. Where some are held, the
-    experiment's own slots find out what they lack, and have it put again."""
+    """Whether no executor holds any of its rows: nothing would tell what they look like. Where some are held,
+    the experiment's own slots find out what they lack, and have it put again."""
     try:
         located = application.peer.call("dataset.locate", {"dataset": source.name})["partitions"]
     except flight.FAILED as error:
