@@ -63,7 +63,7 @@ pub struct Answer {
 pub struct Rows {
     batches: mpsc::Receiver<Message>,
     /// They were not read for so long that the query was broken off.
-    unread: Arc<OnceLock<Duration>>,
+    pub(super) unread: Arc<OnceLock<Duration>>,
     over: bool,
 }
 

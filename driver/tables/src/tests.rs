@@ -351,8 +351,7 @@ async fn rows_come_in_small_batches_and_a_query_that_nobody_reads_ends() {
 async fn more_queries_than_may_run_are_told_so() {
     let mut snapshot = many(20_000);
     snapshot.limits.patience = Duration::from_millis(50);
-    // Its rows come a batch at a time, and there are more than anybody would read.
-    let endless = "select a.trial from metrics a, metrics b";
+    let endless = "select a.trial from metrics a, metrics b, metrics c";
     let mut running = Vec::new();
     for _ in 0..4 {
         running.push(snapshot.query(endless).await.unwrap());
@@ -375,6 +374,13 @@ async fn queries_whose_rows_are_not_read_give_their_places_to_others() {
     }
     snapshot.limits.patience = Duration::from_secs(20);
     assert_eq!(text(&snapshot, "select 1").await, "1");
+    // Read before it is broken off, a query would go on.
+    let broken_off = async {
+        while unread.iter().any(|answer| answer.rows.unread.get().is_none()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), broken_off).await.unwrap();
     for answer in unread {
         let error = answer.rows.try_collect::<Vec<_>>().await.unwrap_err();
         assert!(error.to_string().contains("not read for 50ms"), "{error}");
