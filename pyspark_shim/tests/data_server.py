@@ -17,7 +17,10 @@ Answer = Callable[[dict[str, Any]], Iterable[pa.RecordBatch]]
 
 
 class Server(fl.FlightServerBase):  # type: ignore[misc]
-    """answers: to tickets, by their type. schemas: by queries. described: the message `Described`."""
+    """answers: to tickets, by their type. schemas: by queries. described: the message `Described`.
+
+    Of each dataset it holds one partition.
+    """
 
     def __init__(self) -> None:
         super().__init__("grpc+tcp://127.0.0.1:0")
@@ -28,8 +31,11 @@ class Server(fl.FlightServerBase):  # type: ignore[misc]
 
     def do_action(self, context: Any, action: fl.Action) -> Iterator[bytes]:
         self.calls.append((action.type, json.loads(action.body.to_pybytes())))
-        answer = self.described if action.type == "dataset.describe" else {}
-        return iter([json.dumps(answer).encode()])
+        answers = {"dataset.describe": self.described, "dataset.locate": self._located()}
+        return iter([json.dumps(answers.get(action.type, {})).encode()])
+
+    def _located(self) -> dict[str, Any]:
+        return {"partitions": [{"partition": 0, "rows": 1, "locations": [f"127.0.0.1:{self.port}"]}]}
 
     def get_schema(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
         asked = json.loads(descriptor.command)
