@@ -160,16 +160,25 @@ def _opened(path: Path) -> Any:
 SPARK_FILES = """
     from pathlib import Path
 
+    from journals import count
     from lethe.application.registry import running
     from pyspark.sql import SparkSession
+    from searches import mlp
+
+    def patient(hparams, inputs):
+        # All trials but the first wait until both executors have a slot.
+        journal = Path("lethe-runs", "files")
+        if count(journal, "prepared"):
+            assert wait_for(lambda: count(journal, "slot_ready") == 2, 60)
+        return mlp(hparams, inputs)
 
     builder = SparkSession.builder.master({master!r}).config("spark.ui.enabled", "false")
     for key, value in json.loads(os.environ["TEST_CONF"]).items():
         builder = builder.config(key, value)
     spark = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     data = lethe.Dataset.from_files({url!r}, ["a", "id"], "y", key="id").normalize("a").split(0.2, seed=1)
-    result = lethe.lagom(training(epochs=3), data, search(6), slots=2, quiet=True, name="files")
-    (owner,) = running()
+    result = lethe.lagom(training(model=patient, epochs=3), data, search(6), slots=2, quiet=True,
+    name="files") (owner,) = running()
     homes = sorted(Path({local!r}).rglob("lethe-*/store"))
     say(executors=sorted(set(result.slots["executor"])), states=list(result.trials["state"]),
         values=list(result.trials["value"]), views=[len(list(home.glob("views/*.view"))) for home in homes],

@@ -73,7 +73,7 @@ RUN = """
         say(**held[0])
 
     threading.Thread(target=watch, daemon=True).start()
-    train, what = training(epochs=81, batch_size=4), search(12, stopping=lethe.ASHA(reduction=3))
+    train, what = training(epochs=81, batch_size=4), search(30, stopping=lethe.ASHA(reduction=3))
     result = lethe.lagom(train, dataset, what, quiet=True, name="apart", directory=runs)
     history = result.history.groupby("trial")["epoch"].apply(list)
     say(states=sorted(set(result.trials["state"])), best=result.best.value,

@@ -246,6 +246,7 @@ fn plan(slots: u32, trials: u32, pause: bool, directory: &Path) -> Plan {
             budget: Budget { trials: Some(trials), ..Budget::default() },
             optimizer: Choice::Random,
             stopping: Stopping::Asha { reduction: 4, min_epochs: 1, pause },
+            workers: 1,
         },
         objective: Objective {
             metric: "accuracy".into(),
@@ -265,7 +266,9 @@ fn plan(slots: u32, trials: u32, pause: bool, directory: &Path) -> Plan {
 }
 
 fn driver(plan: &Plan) -> Result<Driver> {
-    let Source::Search { space, constraints, budget, stopping, .. } = plan.source.clone();
+    let Source::Search { space, constraints, budget, stopping, .. } = plan.source.clone() else {
+        return Err(Error::Invalid("no search".into()));
+    };
     let space = Space::new(space, constraints)?;
     let settings = Settings {
         experiment: plan.experiment.clone(),
@@ -279,6 +282,8 @@ fn driver(plan: &Plan) -> Result<Driver> {
         objective: plan.objective.clone(),
         function: plan.function.clone(),
         data: None,
+        workers: 1,
+        listed: Vec::new(),
         checkpoint_every_s: None,
     };
     let rule = rule(&stopping, Direction::Max, &space, budget.trials, SEED)?;

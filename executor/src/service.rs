@@ -47,11 +47,13 @@ impl Service for Executor {
             }
             Ticket::Rows { data, part } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
-                Ok(stream(move || view::batches(built.view.clone(), part)))
+                let view = built.without(&data.without)?;
+                Ok(stream(move || view::batches(view, part)))
             }
             Ticket::Batches { data, epoch } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
-                Ok(stream(move || view::epoch_batches(built.view.clone(), epoch)))
+                let view = built.without(&data.without)?;
+                Ok(stream(move || view::epoch_batches(view, epoch)))
             }
             Ticket::Preprocessing { data } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;

@@ -134,6 +134,8 @@ impl Bench {
                 secret: SECRET.into(),
                 trainer: trainer(),
                 libtorch: None,
+                python: "/nowhere/python".into(),
+                functions: directory.join("functions"),
                 threads: 1,
                 stop: STOP,
                 directory,
@@ -151,6 +153,7 @@ impl Bench {
             experiment: "x".into(),
             slot: 0,
             gpu: None,
+            function: None,
         };
         let events = Box::new(host.open(open).unwrap().boxed());
         let (to, from) = tokio::time::timeout(PATIENCE, arrived.recv()).await.unwrap().unwrap();
@@ -191,6 +194,7 @@ impl Bench {
             decide_every: None,
             checkpoint,
             checkpoint_every_s: None,
+            gang: None,
             best_so_far: None,
         };
         self.say(ToSlot::Assign { spec: Box::new(spec) }).await;

@@ -16,5 +16,9 @@ pub const WEIGHTS_BYTES: u64 = 64 << 30;
 pub const NAME_BYTES: usize = 200;
 /// Trials that one experiment may ask for.
 pub const TRIALS: u32 = 10_000_000;
+/// Reports in one message of a worker.
+pub const REPORTS: usize = 1000;
+/// Text that a function has printed, in one message, bytes.
+pub const LOG_BYTES: usize = 64 << 10;
 /// Partitions of one dataset.
 pub const PARTITIONS: u32 = 1_000_000;

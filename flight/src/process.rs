@@ -66,6 +66,8 @@ pub struct ExecutorConfig {
     pub log: String,
     /// The `lethe-trainer` binary.
     pub trainer: String,
+    /// The interpreter of the task that starts it, for workers that run Python functions.
+    pub python: String,
     /// libtorch's folder where it is not beside the trainer (goes to LD_LIBRARY_PATH).
     pub libtorch: Option<String>,
     /// Bytes that this host's processes may take; None reads the cgroup's limit.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lethe.application.registry import shutdown
+    from lethe.context import rank, world
+    from lethe.contexts import Distributed, Single
     from lethe.dataset.dataset import Dataset
     from lethe.dataset.inputs import Input
     from lethe.dataset.part import Part
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         Terminated,
     )
     from lethe.experiment.lagom import lagom
+    from lethe.function import Function
     from lethe.optimizers.ask_tell import Optimizer, Trial
     from lethe.optimizers.native import CMAES, GP, NSGA2, TPE, Grid, Random, Sobol
     from lethe.optimizers.optuna_sampler import optuna
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from lethe.stopping.halving import ASHA, BOHB, Hyperband
     from lethe.stopping.pbt import PBT
     from lethe.supervised import Registered, Supervised
+    from lethe.worker.stopped import TrialStopped
 
 __version__: str = importlib.metadata.version("lethe")
 
@@ -58,8 +62,10 @@ _HOMES = {
     "Constraint": "lethe.space.constraint",
     "DataError": "lethe.errors",
     "Dataset": "lethe.dataset.dataset",
+    "Distributed": "lethe.contexts",
     "Domain": "lethe.space.domain",
     "ExperimentError": "lethe.errors",
+    "Function": "lethe.function",
     "GP": "lethe.optimizers.native",
     "Grid": "lethe.optimizers.native",
     "Hyperband": "lethe.stopping.halving",
@@ -82,12 +88,14 @@ _HOMES = {
     "Search": "lethe.search",
     "SearchSpace": "lethe.space.space",
     "Settings": "lethe.settings",
+    "Single": "lethe.contexts",
     "Sobol": "lethe.optimizers.native",
     "Supervised": "lethe.supervised",
     "TPE": "lethe.optimizers.native",
     "Terminated": "lethe.errors",
     "Threshold": "lethe.stopping.curves",
     "Trial": "lethe.optimizers.ask_tell",
+    "TrialStopped": "lethe.worker.stopped",
     "choice": "lethe.space.domain",
     "constraint": "lethe.space.constraint",
     "integer": "lethe.space.domain",
@@ -96,8 +104,10 @@ _HOMES = {
     "open": "lethe.result.opened",
     "optuna": "lethe.optimizers.optuna_sampler",
     "ordinal": "lethe.space.domain",
+    "rank": "lethe.context",
     "shutdown": "lethe.application.registry",
     "uniform": "lethe.space.domain",
+    "world": "lethe.context",
 }
 
 #: Without `open`: a star import would hide the builtin.
@@ -114,8 +124,10 @@ __all__ = [
     "Constraint",
     "DataError",
     "Dataset",
+    "Distributed",
     "Domain",
     "ExperimentError",
+    "Function",
     "Grid",
     "Hyperband",
     "Input",
@@ -135,11 +147,13 @@ __all__ = [
     "Search",
     "SearchSpace",
     "Settings",
+    "Single",
     "Sobol",
     "Supervised",
     "Terminated",
     "Threshold",
     "Trial",
+    "TrialStopped",
     "__version__",
     "choice",
     "constraint",
@@ -148,8 +162,10 @@ __all__ = [
     "loguniform",
     "optuna",
     "ordinal",
+    "rank",
     "shutdown",
     "uniform",
+    "world",
 ]
 
 

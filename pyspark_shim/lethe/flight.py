@@ -90,6 +90,12 @@ class Peer:
             # Whoever stops early wants no more of it.
             reader.cancel()
 
+    def exchange(self, what: dict[str, Any]) -> tuple[fl.FlightStreamWriter, fl.FlightStreamReader]:
+        """Both halves of an exchange of messages."""
+        descriptor = fl.FlightDescriptor.for_command(json.dumps(what).encode())
+        writer, reader = self._client.do_exchange(descriptor, self._options(None))
+        return writer, reader
+
     def schema(self, what: dict[str, Any], seconds: float = CALL_SECONDS) -> pa.Schema:
         """The columns of what a descriptor's command names."""
         descriptor = fl.FlightDescriptor.for_command(json.dumps(what).encode())

@@ -14,6 +14,8 @@ class ProgressLine:
 
     def __init__(self, name: str, total: int | None, metric: str, quiet: bool) -> None:
         self._quiet, self._metric, self._bar = quiet, metric, None
+        #: Of each trial, the beginning of a line that it has printed.
+        self._unfinished: dict[int, str] = {}
         if not quiet:
             import warnings
 
@@ -48,8 +50,20 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.write(f"lethe: {text}", file=sys.stderr)
 
+    def log(self, trial: int, text: str) -> None:
+        """What a trial's function has printed, on stdout, each whole line after the trial's number."""
+        if self._quiet or self._bar is None:
+            return
+        *lines, rest = (self._unfinished.pop(trial, "") + text).split("\n")
+        if rest:
+            self._unfinished[trial] = rest
+        for line in lines:
+            self._bar.write(f"trial {trial}: {line}", file=sys.stdout)
+
     def close(self) -> None:
         if self._bar is not None:
+            for trial in list(self._unfinished):
+                self.log(trial, "\n")
             bar: Any = self._bar
             bar.refresh()
             bar.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lethe.contexts import Listing
 from lethe.errors import ConfigError
 from lethe.search import Search
 from lethe.space.domain import LISTED, Domain
@@ -149,12 +150,19 @@ def check_value(what: str, name: str, value: Any) -> None:
         raise ConfigError(f"{what} must be a number from 0, not {value!r}")
 
 
-def check_search(train: Supervised, search: Search, validated: bool) -> None:
-    """Whether the search fits the training function: domains of overridden parts, and the metric's name."""
-    for name in OVERRIDES:
-        if name in search.space:
-            for value in _extremes(search.space[name]):
-                check_value(f"SearchSpace: {name}={search.space[name]!r}: {name}", name, value)
+def check_experiment(train: Supervised, experiment: Search | Listing, validated: bool) -> None:
+    """Whether the experiment fits the training function: values and domains of overridden parts, and the
+    metric's name."""
+    if isinstance(experiment, Search):
+        for name in OVERRIDES:
+            if name in experiment.space:
+                for value in _extremes(experiment.space[name]):
+                    check_value(f"SearchSpace: {name}={experiment.space[name]!r}: {name}", name, value)
+    else:
+        for entry in experiment.entries(None) if not experiment.needs_dataset else ():
+            for name in OVERRIDES:
+                if name in entry.hparams:
+                    check_value(f"{type(experiment).__name__}: hparams: {name}", name, entry.hparams[name])
     if not validated and train.loss is not None and train.metrics:
         raise ConfigError(
             f"Supervised: metrics {list(train.metrics)} need a validation set; "
@@ -162,10 +170,12 @@ def check_search(train: Supervised, search: Search, validated: bool) -> None:
         )
     reported = train.reported(validated)
     if reported is not None:
-        for metric in search.metrics:
+        for metric in experiment.metrics:
             if metric not in reported:
                 remedy = _remedy(train, metric, reported, validated)
-                raise ConfigError(f"Search: no trial reports the metric {metric!r}; {remedy}")
+                raise ConfigError(
+                    f"{type(experiment).__name__}: no trial reports the metric {metric!r}; {remedy}"
+                )
 
 
 def _remedy(train: Supervised, metric: str, reported: list[str], validated: bool) -> str:

@@ -99,6 +99,7 @@ impl Cluster {
             info: text("info"),
             log: text("log"),
             trainer: "/none".into(),
+            python: "python3".into(),
             libtorch: None,
             memory_limit: None,
             disk_limit: None,

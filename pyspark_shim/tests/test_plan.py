@@ -72,10 +72,12 @@ def test_arguments_that_do_not_go_together_are_refused(
 
 
 def test_the_plan_has_retries_code_and_how_it_goes_on(tmp_path: Path) -> None:
+    experiment = search(retries=5, retry_exceptions=1)
     found = plan(
         lethe.Supervised(model=generator, loss="mse"),
         None,
-        search(retries=5, retry_exceptions=1),
+        experiment,
+        experiment.source(2),
         folder("digits", str(tmp_path)),
         slots=2,
     )
@@ -83,7 +85,7 @@ def test_the_plan_has_retries_code_and_how_it_goes_on(tmp_path: Path) -> None:
     assert found["source"]["budget"] == {"trials": 3}
     assert found["code"]["model"].startswith("def generator(hparams")
     assert found["directory"] == str(tmp_path / "digits")
-    assert (found["slots"], found["protocol"]) == (2, 3)
+    assert (found["slots"], found["protocol"]) == (2, 4)
 
 
 def test_an_experiment_that_never_began_leaves_its_name_free(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import lethe
-from lethe.supervised import OVERRIDES, check_search
+from lethe.supervised import OVERRIDES, check_experiment
 
 
 def model(hparams: dict[str, Any]) -> Any:
@@ -44,11 +44,11 @@ def test_the_docstring_lists_every_part_that_a_hyperparameter_overrides() -> Non
 
 def test_an_overriding_domain_is_checked_like_the_part() -> None:
     train = lethe.Supervised(model=model, loss="mse")
-    check_search(train, search(lr=lethe.loguniform(1e-4, 1), optimizer=lethe.choice("adam", "sgd")), True)
+    check_experiment(train, search(lr=lethe.loguniform(1e-4, 1), optimizer=lethe.choice("adam", "sgd")), True)
     with pytest.raises(lethe.ConfigError, match=r"optimizer=choice\('lion'\): optimizer must be one of"):
-        check_search(train, search(optimizer=lethe.choice("lion")), True)
+        check_experiment(train, search(optimizer=lethe.choice("lion")), True)
     with pytest.raises(lethe.ConfigError, match="batch_size must be a whole number"):
-        check_search(train, search(batch_size=lethe.uniform(1.5, 64)), True)
+        check_experiment(train, search(batch_size=lethe.uniform(1.5, 64)), True)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_metric_that_no_trial_reports_is_refused(
 ) -> None:
     train = lethe.Supervised(model=model, loss="mse", metrics=metrics)
     with pytest.raises(lethe.ConfigError, match=remedy):
-        check_search(train, search(asked, x=lethe.uniform(0, 1)), validated)
+        check_experiment(train, search(asked, x=lethe.uniform(0, 1)), validated)
 
 
 def test_a_module_with_its_own_steps_may_report_anything() -> None:
-    check_search(lethe.Supervised(model=model), search("perplexity", x=lethe.uniform(0, 1)), False)
+    check_experiment(lethe.Supervised(model=model), search("perplexity", x=lethe.uniform(0, 1)), False)

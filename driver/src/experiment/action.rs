@@ -17,7 +17,7 @@ pub enum Action {
     Prepare { trial: u32, seed: u64, hparams: Hparams },
     /// The paused trial goes on when a slot takes it.
     Promoted { trial: u32, why: String },
-    /// Hand an attempt to a slot.
+    /// Hand an attempt to a slot; those of a gang follow each other, by rank.
     Assign { slot: SlotKey, spec: Box<TrialSpec> },
     /// Answer a report at a rung. `why` where the trial does not go on.
     Decide { slot: SlotKey, trial: u32, attempt: u32, verdict: Verdict, why: Option<String> },
@@ -35,6 +35,8 @@ pub enum Action {
     NewBest { trial: u32, superseded: Option<u32> },
     /// Something a user should read.
     Notice { text: String },
+    /// Bring [`super::Event::GatherTimeUp`] after a while.
+    StartGatherTimer { trial: u32, attempt: u32 },
     /// Bring [`super::Event::DrainExpired`] after two seconds.
     StartDrainTimer,
     /// The experiment is over. Comes once, last but for the release of slots that join later.

@@ -2,7 +2,7 @@
 
 use lethe_flight::message::Hparams;
 use lethe_flight::message::experiment::End;
-use lethe_flight::message::training::{Outcome, Verdict};
+use lethe_flight::message::training::{Outcome, Rank, Verdict};
 use lethe_tables::state_name;
 
 use super::{Action, Event, SlotKey};
@@ -58,6 +58,9 @@ pub fn event(event: &Event) -> Option<Line> {
         Event::TrialTimeUp { trial, attempt } => {
             Line { trial: Some(*trial), attempt: Some(*attempt), ..line("trial_time_up") }
         }
+        Event::GatherTimeUp { trial, attempt } => {
+            Line { trial: Some(*trial), attempt: Some(*attempt), ..line("gather_time_up") }
+        }
         Event::CheckpointsLost { checkpoints } => Line {
             text: format!(
                 "trials {} begin anew",
@@ -90,12 +93,18 @@ pub fn action(action: &Action) -> Option<Line> {
             attempt: Some(spec.attempt),
             slot: Some(*slot),
             epoch: spec.checkpoint.map(|checkpoint| checkpoint.epoch),
-            text: match spec.checkpoint {
-                Some(from) if from.trial != spec.trial => {
-                    format!("from the checkpoint of trial {} after epoch {}", from.trial, from.epoch)
+            text: {
+                let from = match spec.checkpoint {
+                    Some(from) if from.trial != spec.trial => {
+                        format!("from the checkpoint of trial {} after epoch {}", from.trial, from.epoch)
+                    }
+                    Some(from) => format!("from its checkpoint after epoch {}", from.epoch),
+                    None => "from its beginning".into(),
+                };
+                match spec.gang {
+                    Some(Rank { rank, world }) => format!("{from}, as rank {rank} of {world}"),
+                    None => from,
                 }
-                Some(from) => format!("from its checkpoint after epoch {}", from.epoch),
-                None => "from its beginning".into(),
             },
             ..line("assigned")
         },
@@ -137,6 +146,7 @@ pub fn action(action: &Action) -> Option<Line> {
         | Action::Release { .. }
         | Action::Paused { .. }
         | Action::DropCheckpoint { .. }
+        | Action::StartGatherTimer { .. }
         | Action::StartDrainTimer => return None,
     })
 }

@@ -55,7 +55,7 @@ impl Experiment {
         self.state.course = Course::Draining(end);
         for (&slot, held) in &self.state.slots {
             if let Some(trial) = held.running {
-                let attempt = self.state.trial(trial).map_or(0, |trial| trial.attempts);
+                let attempt = held.attempt;
                 out.push(Action::Stop { slot, trial, attempt, why: why.to_owned() });
             }
         }

@@ -108,6 +108,11 @@ pub enum Event {
         trial: u32,
         attempt: u32,
     },
+    /// The trial has waited long for as many slots as this attempt takes at once.
+    GatherTimeUp {
+        trial: u32,
+        attempt: u32,
+    },
     /// The experiment has had its time.
     TimeUp,
     Cancel {

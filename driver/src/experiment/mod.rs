@@ -10,6 +10,7 @@
 //! | `state`, `trial`, `row` | plain data |
 //! | `suggest` | a trial's way until it is ready: suggested, checked, prepared |
 //! | `run` | handed out, reported, decided, ended |
+//! | `gang` | trials that take several slots at once |
 //! | `pause` | paused, promoted; checkpoints |
 //! | `slots` | slots come and go |
 //! | `ending` | how the experiment ends |
@@ -21,6 +22,7 @@ pub mod action;
 pub mod describe;
 mod ending;
 pub mod event;
+mod gang;
 mod pause;
 mod report;
 mod restart;
@@ -88,6 +90,7 @@ impl Experiment {
                 self.attempt_ended(slot, trial, attempt, outcome, timing, out);
             }
             Event::CheckpointsLost { checkpoints } => self.checkpoints_lost(&checkpoints, out),
+            Event::GatherTimeUp { trial, attempt } => self.gather_time_up(trial, attempt, out),
             Event::TrialTimeUp { trial, attempt } => self.trial_time_up(trial, attempt, out),
             Event::TimeUp => self.complete("its time is up", out),
             Event::Cancel { reason } => self.cancel(reason, out),
@@ -107,17 +110,23 @@ impl Experiment {
         self.end_if_done(out);
     }
 
-    /// A promotion goes before a trial that has not begun.
+    /// A promotion goes before a trial that has not begun; one that waits for several slots before all others.
     fn fill_slots(&mut self, out: &mut Vec<Action>) {
-        while let Some(&slot) = self.state.free.first() {
+        while !self.state.free.is_empty() {
             // Promoted trials whose program is being made again already wait for free slots.
             if self.state.promoted < self.state.free.len() {
                 self.promote_next(out);
             }
-            let Some(&(class, trial)) = self.state.ready.first() else { return };
-            self.state.free.remove(&slot);
+            let Some((class, trial)) = self.next_ready() else { return };
+            let workers = self.settings.workers(trial) as usize;
+            if workers > self.state.free.len() {
+                return self.gather(trial, out);
+            }
+            let slots: Vec<SlotKey> = self.state.free.iter().take(workers).copied().collect();
+            slots.iter().for_each(|slot| _ = self.state.free.remove(slot));
             self.state.ready.remove(&(class, trial));
-            self.assign(slot, trial, out);
+            self.state.gathering = None;
+            self.assign(&slots, trial, out);
         }
     }
 

@@ -158,6 +158,11 @@ impl Experiment {
         self.state.trial(trial).is_some_and(|trial| trial.runs(slot, attempt))
     }
 
+    /// Whether the slot is at work on this attempt, as whichever rank.
+    pub fn holds(&self, slot: SlotKey, trial: u32, attempt: u32) -> bool {
+        self.state.slots.get(&slot).is_some_and(|held| held.running == Some(trial) && held.attempt == attempt)
+    }
+
     /// Whether this attempt runs now, on any slot.
     pub fn is_running(&self, trial: u32, attempt: u32) -> bool {
         self.state.trial(trial).is_some_and(|trial| trial.is_running(attempt))

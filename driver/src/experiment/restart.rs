@@ -23,6 +23,7 @@ impl Experiment {
         self.state.slots.clear();
         self.state.by_number.clear();
         self.state.free.clear();
+        self.state.gathering = None;
         self.state.ready.clear();
         self.state.promoted = 0;
         self.state.counts = Counts::default();
@@ -36,6 +37,7 @@ impl Experiment {
         for number in 0..self.asked() {
             let Some(trial) = self.state.trial_mut(number) else { continue };
             trial.program = None;
+            trial.others.clear();
             let early = trial.promoted_early.take();
             match trial.phase {
                 Phase::Ended(state) => self.state.counts.end(state),

@@ -1,7 +1,7 @@
 //! An attempt: handed out, reported, decided, ended.
 
 use lethe_flight::message::experiment::TrialState;
-use lethe_flight::message::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
+use lethe_flight::message::training::{Metrics, Outcome, Rank, Timing, TrialSpec, Verdict};
 
 use super::row::Row;
 use super::state::Course;
@@ -11,19 +11,25 @@ use crate::stopping::Decision;
 
 impl Experiment {
     /// Begins the next attempt, from the trial's checkpoint where it has one. What was reported after that no
-    /// longer counts.
-    pub(super) fn assign(&mut self, key: SlotKey, number: u32, out: &mut Vec<Action>) {
+    /// longer counts. One slot for each rank, that of rank 0 first.
+    pub(super) fn assign(&mut self, keys: &[SlotKey], number: u32, out: &mut Vec<Action>) {
         let best_so_far = self.state.best.map(|(_, value)| value);
-        let Some(slot) = self.state.slots.get_mut(&key) else { return };
+        let Some((&key, others)) = keys.split_first() else { return };
         let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
-        slot.running = Some(number);
         trial.attempts += 1;
+        for key in keys {
+            if let Some(slot) = self.state.slots.get_mut(key) {
+                slot.running = Some(number);
+                slot.attempt = trial.attempts;
+            }
+        }
         trial.phase = Phase::Running { slot: key, told: Told::Nothing };
+        trial.others = others.to_vec();
         match trial.checkpoint {
             Some(checkpoint) => trial.history.retain(|report| report.epoch <= checkpoint.epoch),
             None => trial.history.clear(),
         }
-        trial.slot = Some(slot.number);
+        trial.slot = self.state.slots.get(&key).map(|slot| slot.number);
         if trial.class == Class::Promoted {
             self.state.promoted -= 1;
         }
@@ -37,15 +43,24 @@ impl Experiment {
             hparams: trial.hparams.to_map(),
             function: self.settings.function.clone(),
             program: trial.program.clone(),
-            data: self.settings.data.clone(),
+            data: self.settings.data(number).cloned(),
             objective: self.settings.objective.clone(),
             rungs: trial.rungs.at.clone(),
             decide_every: trial.rungs.every,
             checkpoint: trial.checkpoint,
             checkpoint_every_s: self.settings.checkpoint_every_s,
+            gang: None,
             best_so_far,
         };
-        out.push(Action::Assign { slot: key, spec: Box::new(spec) });
+        let world = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        if world == 1 {
+            out.push(Action::Assign { slot: key, spec: Box::new(spec) });
+        } else {
+            for (&slot, rank) in keys.iter().zip(0..) {
+                let gang = Some(Rank { rank, world });
+                out.push(Action::Assign { slot, spec: Box::new(TrialSpec { gang, ..spec.clone() }) });
+            }
+        }
     }
 
     pub(super) fn report(
@@ -114,7 +129,9 @@ impl Experiment {
             trial.phase = Phase::Running { slot, told: Told::Stop };
             let why = format!("it had its {limit} s");
             trial.halted = Some(why.clone());
-            out.push(Action::Stop { slot, trial: number, attempt, why });
+            for &slot in std::iter::once(&slot).chain(&trial.others) {
+                out.push(Action::Stop { slot, trial: number, attempt, why: why.clone() });
+            }
         }
     }
 
@@ -129,12 +146,13 @@ impl Experiment {
     ) {
         let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
         if !trial.runs(key, attempt) {
-            return;
+            return self.rank_ended(key, number, attempt, outcome, out);
         }
         trial.spend(timing);
         let told = trial.told();
         let saved = trial_has_saved(trial);
         self.free(key);
+        self.dismiss(number, out);
         match outcome {
             Outcome::Finished => self.end_trial(number, TrialState::Finished, None, out),
             Outcome::Paused if told == Told::Stop => self.end_trial(number, TrialState::Stopped, None, out),
@@ -155,7 +173,7 @@ impl Experiment {
     }
 
     /// An exception of the user's code: the trial's own result, unless it is to be tried again.
-    fn fail(&mut self, number: u32, error: String, out: &mut Vec<Action>) {
+    pub(super) fn fail(&mut self, number: u32, error: String, out: &mut Vec<Action>) {
         let retries = self.settings.retries.exceptions;
         let searching = self.state.searching();
         let Some(trial) = self.state.trial_mut(number) else { return };

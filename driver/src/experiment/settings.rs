@@ -2,8 +2,10 @@
 
 use lethe_flight::message::Hparams;
 use lethe_flight::message::dataset::DataSpec;
-use lethe_flight::message::experiment::{Budget, Retries};
+use lethe_flight::message::experiment::{Budget, Listed, Retries};
 use lethe_flight::message::training::{Function, Objective};
+
+use super::seed::trial_seed;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -21,6 +23,10 @@ pub struct Settings {
     pub objective: Objective,
     pub function: Function,
     pub data: Option<DataSpec>,
+    /// Slots that each trial takes at once.
+    pub workers: u32,
+    /// Where the trials are a list, what each of them has of its own.
+    pub listed: Vec<Listed>,
     /// See [`lethe_flight::message::training::TrialSpec`].
     pub checkpoint_every_s: Option<f64>,
 }
@@ -36,6 +42,33 @@ pub enum Ahead {
 }
 
 impl Settings {
+    /// Slots that this trial takes at once.
+    pub fn workers(&self, trial: u32) -> u32 {
+        self.listed(trial).map_or(self.workers, |listed| listed.workers).max(1)
+    }
+
+    /// What this trial trains on.
+    pub fn data(&self, trial: u32) -> Option<&DataSpec> {
+        self.listed(trial).and_then(|listed| listed.data.as_ref()).or(self.data.as_ref())
+    }
+
+    /// Whose seed this trial has.
+    pub fn seed_of(&self, trial: u32) -> u64 {
+        trial_seed(self.seed, self.listed(trial).map_or(trial, |listed| listed.replicate))
+    }
+
+    fn listed(&self, trial: u32) -> Option<&Listed> {
+        self.listed.get(trial as usize)
+    }
+
+    /// The rows of a dataset are those of another one from now on.
+    pub fn replace_data(&mut self, former: &str, dataset: &str) {
+        let listed = self.listed.iter_mut().filter_map(|listed| listed.data.as_mut());
+        for data in listed.chain(&mut self.data).filter(|data| data.dataset == former) {
+            data.dataset = dataset.into();
+        }
+    }
+
     /// The budget of a trial: the hyperparameter `epochs` goes before the function's.
     pub fn epochs(&self, hparams: &Hparams) -> u32 {
         hparams

@@ -17,7 +17,7 @@ impl Experiment {
             out.push(Action::Release { slot: former });
             self.slot_left(former, &format!("slot {number} has connected again"), out);
         }
-        self.state.slots.insert(key, Slot { number, ready: false, running: None });
+        self.state.slots.insert(key, Slot { number, ready: false, running: None, attempt: 0 });
         self.state.by_number.insert(number, key);
     }
 
@@ -29,8 +29,8 @@ impl Experiment {
     /// Attempts from now on train on this dataset, which has the same columns. No part of what is replayed: whoever
     /// goes on with the experiment names its data anew.
     pub fn replace_data(&mut self, dataset: &str) {
-        if let Some(data) = &mut self.settings.data {
-            data.dataset = dataset.into();
+        if let Some(former) = self.settings.data.as_ref().map(|data| data.dataset.clone()) {
+            self.settings.replace_data(&former, dataset);
         }
     }
 
@@ -51,6 +51,11 @@ impl Experiment {
             self.state.by_number.remove(&slot.number);
         }
         let Some(trial) = slot.running else { return };
+        if !self.is_running(trial, slot.attempt) {
+            // Of a gang that was given up meanwhile.
+            return;
+        }
+        self.dismiss(trial, out);
         // What it was told is done all the same.
         if self.state.searching() && self.state.trial(trial).is_some_and(|trial| trial.told() == Told::Stop) {
             self.end_trial(trial, TrialState::Stopped, None, out);

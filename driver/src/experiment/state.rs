@@ -14,6 +14,8 @@ pub(super) struct Slot {
     pub number: u32,
     pub ready: bool,
     pub running: Option<u32>,
+    /// Of the trial that it runs, or has run.
+    pub attempt: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +66,8 @@ pub(super) struct State {
     /// The connection of each slot number.
     pub by_number: BTreeMap<u32, SlotKey>,
     pub free: BTreeSet<SlotKey>,
+    /// The trial for which free slots are kept, until there are as many as it takes at once.
+    pub gathering: Option<u32>,
     pub ready: BTreeSet<(Class, u32)>,
     /// Promoted trials that have not been handed out.
     pub promoted: usize,
@@ -92,6 +96,7 @@ impl State {
             slots: BTreeMap::new(),
             by_number: BTreeMap::new(),
             free: BTreeSet::new(),
+            gathering: None,
             ready: BTreeSet::new(),
             promoted: 0,
             counts: Counts::default(),

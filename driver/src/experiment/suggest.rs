@@ -6,13 +6,14 @@ use lethe_flight::message::training::ProgramRef;
 
 use super::row::Row;
 use super::trial::{Class, Phase, Trial};
-use super::{Action, Ahead, Experiment, trial_seed};
+use super::{Action, Ahead, Experiment};
 
 impl Experiment {
     /// Asks for as many trials as will be needed soon.
     pub(super) fn suggest_ahead(&mut self, out: &mut Vec<Action>) {
         let present = u32::try_from(self.state.slots.len()).unwrap_or(u32::MAX);
-        let slots = self.settings.slots.max(present);
+        // Trials that run at once.
+        let slots = (self.settings.slots.max(present) / self.settings.workers.max(1)).max(1);
         while self.has_more() {
             let counts = &self.state.counts;
             let enough = match self.settings.ahead {
@@ -25,7 +26,7 @@ impl Experiment {
                 return;
             }
             let number = self.asked();
-            self.state.trials.push(Trial::new(number, trial_seed(self.settings.seed, number)));
+            self.state.trials.push(Trial::new(number, self.settings.seed_of(number)));
             self.state.counts.ahead += 1;
             out.push(Action::Suggest { trial: number, draw: 0 });
         }

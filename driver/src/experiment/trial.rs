@@ -17,6 +17,7 @@ pub(super) enum Phase {
     Preparing,
     Ready,
     Running {
+        /// That of rank 0, which speaks for all.
         slot: SlotKey,
         told: Told,
     },
@@ -79,6 +80,8 @@ pub(super) struct Trial {
     pub draws: u32,
     /// Attempts handed out; the number of the current one.
     pub attempts: u32,
+    /// The slots of the running attempt's other ranks.
+    pub others: Vec<SlotKey>,
     /// Attempts that the infrastructure has lost.
     pub losses: u32,
     /// Attempts that ended by an exception of the user's code.
@@ -112,6 +115,7 @@ impl Trial {
             program: None,
             draws: 0,
             attempts: 0,
+            others: Vec::new(),
             losses: 0,
             exceptions: 0,
             checkpoint: None,
@@ -156,6 +160,7 @@ impl Trial {
     pub fn settle(&mut self) {
         self.rungs = Rungs::default();
         self.program = None;
+        self.others = Vec::new();
         self.history.shrink_to_fit();
     }
 

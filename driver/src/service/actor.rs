@@ -20,12 +20,15 @@ use super::chronicle::{Chronicle, now_ms};
 use super::engine::{Asked, Engine};
 use super::feed::{Feed, Request};
 use super::files::TrialFiles;
+use super::logs::Logs;
 use super::timers::Timers;
 use crate::experiment::{Action, Event, SlotKey};
 use lethe_tables::Snapshot;
 
 /// For stopped attempts to say their last.
 const DRAIN: Duration = Duration::from_secs(2);
+/// For as many slots to come as a trial takes at once.
+const GATHER: Duration = Duration::from_secs(300);
 /// Commands that are handled together, before their actions are carried out.
 const TOGETHER: usize = 256;
 
@@ -49,6 +52,15 @@ pub enum Command {
         dataset: String,
     },
     Event(Event),
+    /// At most [`limits::REPORTS`].
+    Events(Vec<Event>),
+    /// What a trial's function has printed.
+    Log {
+        slot: SlotKey,
+        trial: u32,
+        attempt: u32,
+        text: String,
+    },
     Result(oneshot::Sender<ExperimentResult>),
     Snapshot(oneshot::Sender<Result<Snapshot, Error>>),
 }
@@ -71,6 +83,7 @@ pub struct Actor {
     engine: Engine,
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
+    logs: Logs,
     slots: HashMap<SlotKey, Connection>,
     next_slot: u64,
     timers: Timers,
@@ -98,12 +111,14 @@ impl Actor {
     ) -> Self {
         // A slot's key is not used again after a resume.
         let next_slot = chronicle.next_slot();
+        let logs = Logs::start(files.logs());
         Self {
             name,
             chronicle,
             engine,
             feed,
             files,
+            logs,
             slots: HashMap::new(),
             next_slot,
             timers: Timers::default(),
@@ -189,6 +204,13 @@ impl Actor {
             Command::Lacks { slot, dataset, partitions } => self.lacks(slot, dataset, partitions),
             Command::ReplaceData { dataset } => self.replace_data(&dataset),
             Command::Event(event) => self.handle(event),
+            Command::Events(events) => events.into_iter().for_each(|event| self.handle(event)),
+            Command::Log { slot, trial, attempt, text } => {
+                if self.chronicle.experiment().holds(slot, trial, attempt) {
+                    self.logs.add(trial, &text);
+                    self.feed.log(trial, text);
+                }
+            }
             Command::Result(answer) => self.results.push(answer),
             Command::Snapshot(answer) => self.asked.push(answer),
         }
@@ -307,6 +329,7 @@ impl Actor {
                 tracing::warn!(experiment = self.name, text, "notice");
                 self.feed.add(WatchEvent::Notice { text });
             }
+            Action::StartGatherTimer { trial, attempt } => self.timers.gather(trial, attempt, GATHER),
             Action::StartDrainTimer => self.timers.drain(DRAIN),
             Action::Over { end } => {
                 tracing::info!(experiment = self.name, ?end, "experiment over");

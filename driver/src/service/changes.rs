@@ -1,6 +1,7 @@
 //! What differs between the plan of an experiment and the one by which it is to be resumed.
 
-use lethe_flight::message::experiment::{Optimizer, Plan, Source};
+use lethe_flight::message::dataset::DataSpec;
+use lethe_flight::message::experiment::{Listed, Optimizer, Parameter, Plan, Source};
 use lethe_flight::{Error, Result};
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -13,7 +14,7 @@ const SHOWN: usize = 20;
 /// # Errors
 /// If it does, with the differences.
 pub fn refuse(before: &Plan, after: &Plan) -> Result<()> {
-    let (old, new) = (identity(before)?, identity(after)?);
+    let (old, new) = (identity(before), identity(after));
     let mut found = Vec::new();
     compare("", &old, &new, &mut found);
     for part in before.code.keys().chain(after.code.keys().filter(|part| !before.code.contains_key(*part))) {
@@ -34,40 +35,62 @@ pub fn refuse(before: &Plan, after: &Plan) -> Result<()> {
 }
 
 /// What must stay as it was.
-fn identity(plan: &Plan) -> Result<Value> {
-    let Source::Search { space, constraints, checked, enqueued, budget: _, optimizer, stopping } =
-        &plan.source;
-    let mut data = json!(plan.data);
-    // The dataset's own name is made anew whenever it is put.
+fn identity(plan: &Plan) -> Value {
+    let mut found = match &plan.source {
+        Source::Search { .. } => searched(&plan.source),
+        Source::Listed { trials, trial_seconds: _ } => {
+            let trials = trials.iter().map(|listed| {
+                let Listed { name, hparams, replicate, data, workers } = listed;
+                let own = json!({ "hparams": hparams, "data": unnamed(data.as_ref()), "workers": workers });
+                (format!("{name}, replicate {replicate}"), own)
+            });
+            json!({ "trials": Value::Object(trials.collect()) })
+        }
+    };
+    found["seed"] = json!(plan.seed);
+    found["objective"] = json!(plan.objective);
+    found["function"] = json!(plan.function);
+    found["data"] = unnamed(plan.data.as_ref());
+    found
+}
+
+/// The dataset's own name is made anew whenever it is put.
+fn unnamed(data: Option<&DataSpec>) -> Value {
+    let mut data = json!(data);
     if let Value::Object(data) = &mut data {
         data.remove("dataset");
     }
+    data
+}
+
+/// What must stay of a search.
+fn searched(source: &Source) -> Value {
+    let Source::Search { space, constraints, checked, enqueued, budget: _, optimizer, stopping, workers } =
+        source
+    else {
+        return Value::Null;
+    };
     let parameters: serde_json::Map<String, Value> = space
         .iter()
         .map(|parameter| {
-            Ok((
-                parameter.name.clone(),
-                json!({ "domain": parameter.domain, "condition": parameter.condition }),
-            ))
+            let Parameter { name, domain, condition } = parameter;
+            (name.clone(), json!({ "domain": domain, "condition": condition }))
         })
-        .collect::<Result<_>>()?;
+        .collect();
     // How many trials are asked for ahead follows from the slots, and may change as they do.
     let optimizer = match optimizer {
         Optimizer::External { name, ahead: _ } => json!({ "type": "external", "name": name }),
         native => json!(native),
     };
-    Ok(json!({
-        "seed": plan.seed,
+    json!({
         "space": parameters,
         "constraints": constraints,
         "predicate": checked,
         "enqueued": enqueued,
         "optimizer": optimizer,
         "stopping": stopping,
-        "objective": plan.objective,
-        "function": plan.function,
-        "data": data,
-    }))
+        "workers": workers,
+    })
 }
 
 fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {

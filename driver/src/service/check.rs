@@ -28,16 +28,32 @@ pub fn protocol(who: &str, protocol: u32, version: &str) -> Result<()> {
 pub fn plan(plan: &Plan) -> Result<()> {
     protocol("the Python package", plan.protocol, &plan.version)?;
     wire::check_name("an experiment", &plan.experiment)?;
-    let Source::Search { budget, .. } = &plan.source;
-    if budget.trials.is_none() && budget.seconds.is_none() && budget.epochs.is_none() {
-        return Err(Error::Invalid("the search has no end: give it trials, seconds or epochs".into()));
-    }
-    if let Some(trials) = budget.trials {
-        within("trials", trials, limits::TRIALS)?;
-    }
-    for (what, seconds) in [("seconds", budget.seconds), ("trial_seconds", budget.trial_seconds)] {
-        if seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds.is_finite())) {
-            return Err(Error::Invalid(format!("{what} is {seconds:?}; it must be above 0")));
+    match &plan.source {
+        Source::Search { budget, workers, .. } => {
+            if budget.trials.is_none() && budget.seconds.is_none() && budget.epochs.is_none() {
+                return Err(Error::Invalid(
+                    "the search has no end: give it trials, seconds or epochs".into(),
+                ));
+            }
+            if let Some(trials) = budget.trials {
+                within("trials", trials, limits::TRIALS)?;
+            }
+            above_0("seconds", budget.seconds)?;
+            above_0("trial_seconds", budget.trial_seconds)?;
+            gang(plan, *workers)?;
+        }
+        Source::Listed { trials, trial_seconds } => {
+            within("the number of trials", u32::try_from(trials.len()).unwrap_or(u32::MAX), limits::TRIALS)?;
+            above_0("trial_seconds", *trial_seconds)?;
+            for listed in trials {
+                if listed.name.len() > limits::NAME_BYTES {
+                    return Err(Error::Invalid(format!(
+                        "a trial's name must have at most {} bytes",
+                        limits::NAME_BYTES
+                    )));
+                }
+                gang(plan, listed.workers)?;
+            }
         }
     }
     within("slots", plan.slots, SLOTS)?;
@@ -49,6 +65,27 @@ pub fn plan(plan: &Plan) -> Result<()> {
         )));
     }
     metric(plan)
+}
+
+fn above_0(what: &str, seconds: Option<f64>) -> Result<()> {
+    match seconds {
+        Some(seconds) if !(seconds > 0.0 && seconds.is_finite()) => {
+            Err(Error::Invalid(format!("{what} is {seconds:?}; it must be above 0")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many slots a trial may take at once.
+fn gang(plan: &Plan, workers: u32) -> Result<()> {
+    within("workers", workers, SLOTS)?;
+    match plan.function {
+        Function::Registered { .. } => Ok(()),
+        Function::Supervised(_) | Function::Python { .. } if workers == 1 => Ok(()),
+        Function::Supervised(_) | Function::Python { .. } => Err(Error::Invalid(format!(
+            "workers is {workers}: only a registered function can run on several slots at once; take 1"
+        ))),
+    }
 }
 
 fn within(what: &str, value: u32, limit: u32) -> Result<()> {

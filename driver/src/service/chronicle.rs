@@ -209,7 +209,7 @@ impl Chronicle {
         };
         match &event {
             Event::Ended { slot, trial, attempt, timing, .. }
-                if self.experiment.is_current(*slot, *trial, *attempt) =>
+                if self.experiment.holds(*slot, *trial, *attempt) =>
             {
                 self.ledger.ended(at, *slot, *timing);
             }
@@ -379,7 +379,7 @@ mod tests {
         let mut settings = settings(9, 1);
         settings.objective.direction = direction;
         let mut plan = plan(&settings, &Stopping::None);
-        let Source::Search { space, optimizer, .. } = &mut plan.source;
+        let Source::Search { space, optimizer, .. } = &mut plan.source else { panic!("no search") };
         let domain = Domain::Uniform { low: 0.0, high: 1.0, step: None };
         space.push(Parameter { name: "x".into(), domain, condition: None });
         *optimizer = Choice::Tpe { startup: 2 };

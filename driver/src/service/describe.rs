@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use lethe_data::layout::{self, Layout};
 use lethe_data::query::{self, Bounds, Rows};
 use lethe_data::table::{Batches, FilesTable, Table};
-use lethe_flight::message::dataset::{DataSpec, Described, Located, Location};
+use lethe_flight::message::dataset::{DataSpec, Described, Located, Location, Section};
 use lethe_flight::wire::Ticket;
 use lethe_flight::{Error, Result, Token, client, ipc};
 
@@ -26,9 +26,11 @@ pub async fn describe(located: &Located, token: &Token, data: &DataSpec) -> Resu
         Error::Invalid(format!("the dataset {} has no rows: check the filters that made it", located.dataset))
     })?;
     let layout = Layout::new(data, &first)?;
+    let inputs: Vec<Section> = layout.inputs.iter().map(|input| input.section.clone()).collect();
+    let inputs = layout.without(&inputs, &data.without)?;
     Ok(Described {
         columns: schema.fields().iter().map(|f| (f.name().clone(), f.data_type().to_string())).collect(),
-        inputs: layout.inputs.into_iter().map(|input| input.section).collect(),
+        inputs: inputs.into_iter().map(|section| Section { taken: None, ..section }).collect(),
         rows: (located.files.is_none() && data.queries.is_empty()).then_some(located.rows),
     })
 }

@@ -22,6 +22,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const NOTICES: usize = 10_000;
 /// Of the error of a trial, bytes; its result has all of it.
 const ERROR_BYTES: usize = 8 << 10;
+/// What functions print that is shown, bytes in all; the trials' log files have more.
+const PRINTED: usize = 32 << 20;
 /// Events that a watcher may leave unread, beside those that waited for it: with more it has stopped reading.
 const UNREAD: u64 = 1 << 18;
 
@@ -42,6 +44,7 @@ struct Shared {
     progress: Progress,
     notices: usize,
     failures: usize,
+    printed: usize,
     over: Option<End>,
 }
 
@@ -65,6 +68,11 @@ impl Feed {
 
     pub fn notice(&self, text: String) {
         self.add(WatchEvent::Notice { text });
+    }
+
+    /// What a trial's function has printed.
+    pub fn log(&self, trial: u32, text: String) {
+        self.add(WatchEvent::Log { trial, text });
     }
 
     pub fn is_over(&self) -> bool {
@@ -116,6 +124,16 @@ impl Shared {
                         event = WatchEvent::Notice { text };
                     }
                     std::cmp::Ordering::Greater => return,
+                }
+            }
+            WatchEvent::Log { text, .. } => {
+                if self.printed > PRINTED {
+                    return;
+                }
+                self.printed += text.len();
+                if self.printed > PRINTED {
+                    let text = "the trials print too much to show; the rest is in their log files".into();
+                    event = WatchEvent::Notice { text };
                 }
             }
             WatchEvent::TrialFailed { error, .. } => {

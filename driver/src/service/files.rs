@@ -154,6 +154,11 @@ impl TrialFiles {
         Ok(())
     }
 
+    /// The folder for what their functions print.
+    pub fn logs(&self) -> PathBuf {
+        self.kept.with_file_name("logs")
+    }
+
     fn initial_path(&self, trial: u32) -> PathBuf {
         self.initial.join(format!("trial-{trial}.arrow"))
     }

@@ -32,6 +32,7 @@ mod feed;
 mod files;
 mod flights;
 mod ledger;
+mod logs;
 pub(crate) mod open;
 mod pages;
 mod programs;

@@ -1,7 +1,9 @@
 //! What a plan means: the state machine's settings, its rule, and who suggests.
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::experiment::{Optimizer as Choice, Plan, Source, Stopping};
+use lethe_flight::message::experiment::{
+    Budget, Listed, Optimizer as Choice, Parameter, Plan, Source, Stopping,
+};
 use lethe_flight::{Error, Result};
 
 use super::engine::Engine;
@@ -24,17 +26,74 @@ const COMBINATIONS: u32 = 1_000_000;
 pub struct Setup {
     pub settings: Settings,
     pub stopping: Stopping,
-    optimizer: Choice,
+    /// None: the trials are a list.
+    optimizer: Option<Choice>,
     space: Space,
     enqueued: Vec<Hparams>,
+}
+
+/// A source of trials by its parts.
+struct Search {
+    space: Vec<Parameter>,
+    constraints: Vec<String>,
+    checked: bool,
+    enqueued: Vec<Hparams>,
+    budget: Budget,
+    optimizer: Option<Choice>,
+    stopping: Stopping,
+    workers: u32,
+    listed: Vec<Listed>,
+}
+
+impl Search {
+    fn of(source: &Source) -> Self {
+        match source.clone() {
+            Source::Search {
+                space,
+                constraints,
+                checked,
+                enqueued,
+                budget,
+                optimizer,
+                stopping,
+                workers,
+            } => Self {
+                space,
+                constraints,
+                checked,
+                enqueued,
+                budget,
+                optimizer: Some(optimizer),
+                stopping,
+                workers,
+                listed: Vec::new(),
+            },
+            Source::Listed { trials, trial_seconds } => Self {
+                space: Vec::new(),
+                constraints: Vec::new(),
+                checked: false,
+                enqueued: Vec::new(),
+                budget: Budget {
+                    // Their number has been checked.
+                    trials: u32::try_from(trials.len()).ok(),
+                    trial_seconds,
+                    ..Budget::default()
+                },
+                optimizer: None,
+                stopping: Stopping::None,
+                workers: 1,
+                listed: trials,
+            },
+        }
+    }
 }
 
 impl Setup {
     /// # Errors
     /// If the plan's space, optimizer or stopping rule cannot be used.
     pub fn new(plan: &Plan) -> Result<Self> {
-        let Source::Search { space, constraints, checked, enqueued, budget, optimizer, stopping } =
-            plan.source.clone();
+        let Search { space, constraints, checked, enqueued, budget, optimizer, stopping, workers, listed } =
+            Search::of(&plan.source);
         let space = Space::new(space, constraints)?;
         if space.constrained() && space.draw(&mut search::rng(plan.seed, 0, 0)).is_none() {
             return Err(Error::Invalid(
@@ -51,13 +110,15 @@ impl Setup {
                 ahead: Ahead::Spare(SPARE),
                 checked,
                 draws: match optimizer {
-                    Choice::Grid { .. } => COMBINATIONS,
+                    Some(Choice::Grid { .. }) => COMBINATIONS,
                     _ => DRAWS,
                 },
                 retries: plan.retries,
                 objective: plan.objective.clone(),
                 function: plan.function.clone(),
                 data: plan.data.clone(),
+                workers,
+                listed,
                 checkpoint_every_s: Some(CHECKPOINT_EVERY_S),
             },
             stopping,
@@ -67,7 +128,7 @@ impl Setup {
         };
         let learns = setup.search()?.map(|optimizer| optimizer.learns());
         setup.settings.ahead = match (&setup.optimizer, learns) {
-            (Choice::External { ahead, .. }, _) => Ahead::Late(*ahead),
+            (Some(Choice::External { ahead, .. }), _) => Ahead::Late(*ahead),
             // One of four slots that fall free together takes a point that knows one result less.
             (_, Some(true)) if plan.slots > 1 => Ahead::Late(plan.slots.div_ceil(4)),
             (_, Some(true)) => Ahead::Late(0),
@@ -101,8 +162,9 @@ impl Setup {
     /// None where the shim suggests.
     fn search(&self) -> Result<Option<Box<dyn search::Optimizer>>> {
         match &self.optimizer {
-            Choice::External { .. } => Ok(None),
-            choice => {
+            None => Ok(Some(Box::new(search::Listed::new(&self.settings.listed)))),
+            Some(Choice::External { .. }) => Ok(None),
+            Some(choice) => {
                 let Settings { objective, seed, .. } = &self.settings;
                 search::optimizer(choice, self.space.clone(), objective, *seed).map(Some)
             }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use arrow_flight::FlightData;
 use futures::Stream;
 use lethe_flight::exchange::Receiver;
+use lethe_flight::message::experiment::Report;
 use lethe_flight::message::slot::{FromSlot, ToSlot};
 use lethe_flight::message::training::Outcome;
-use lethe_flight::{Error, Result, wire};
+use lethe_flight::{Error, Result, limits, wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -73,6 +74,22 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
             FromSlot::Ready { worker_pid, device } => Command::Ready { slot, worker_pid, device },
             FromSlot::Report { trial, attempt, epoch, metrics } => {
                 Command::Event(Event::Report { slot, trial, attempt, epoch, metrics })
+            }
+            FromSlot::Reports { trial, attempt, reports } => {
+                if reports.len() > limits::REPORTS {
+                    return Err(Error::Exhausted(format!(
+                        "{} reports in one message; at most {} are allowed",
+                        reports.len(),
+                        limits::REPORTS
+                    )));
+                }
+                let event =
+                    |Report { epoch, metrics }| Event::Report { slot, trial, attempt, epoch, metrics };
+                Command::Events(reports.into_iter().map(event).collect())
+            }
+            FromSlot::Log { trial, attempt, mut text } => {
+                text.truncate(text.floor_char_boundary(limits::LOG_BYTES));
+                Command::Log { slot, trial, attempt, text }
             }
             FromSlot::Checkpointed { trial, attempt, epoch } => {
                 Command::Event(Event::Checkpointed { slot, trial, attempt, epoch })

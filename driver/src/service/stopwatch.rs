@@ -42,7 +42,8 @@ impl Stopwatch {
         let closes = actions.iter().any(|action| matches!(action, Action::Over { .. }));
         for action in actions {
             match action {
-                Action::Assign { slot, spec } => {
+                // Of a gang one rank counts.
+                Action::Assign { slot, spec } if spec.gang.is_none_or(|gang| gang.rank == 0) => {
                     let lap = Lap { trial: spec.trial, attempt: spec.attempt, since: at };
                     self.running.insert(*slot, lap);
                 }

@@ -215,7 +215,7 @@ impl Optimizer for Shown {
 async fn an_optimizer_learns_of_ends_that_a_resume_brings() {
     let plan = plan(3, json!({"type": "threshold", "bound": 0.5, "min_epochs": 1}));
     let setup = Setup::new(&plan).unwrap();
-    let Source::Search { space, .. } = &plan.source;
+    let Source::Search { space, .. } = &plan.source else { panic!("no search") };
     let shown = Arc::new(Mutex::new(Vec::new()));
     let space = Space::new(space.clone(), Vec::new()).unwrap();
     let mut engine = Engine::new(Some(Box::new(Shown(shown.clone()))), space, Vec::new(), 1);

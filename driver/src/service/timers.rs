@@ -13,6 +13,8 @@ const LONGEST: f64 = 1e9;
 #[derive(Default)]
 pub struct Timers {
     drain: Option<Instant>,
+    /// When, of which trial, which attempt.
+    gather: Option<(Instant, u32, u32)>,
     experiment: Option<Instant>,
     /// When, of which trial, which attempt.
     attempts: BTreeSet<(Instant, u32, u32)>,
@@ -23,6 +25,11 @@ pub struct Timers {
 impl Timers {
     pub fn drain(&mut self, within: Duration) {
         self.drain = Some(Instant::now() + within);
+    }
+
+    /// One at a time: it takes the place of the one before.
+    pub fn gather(&mut self, trial: u32, attempt: u32, within: Duration) {
+        self.gather = Some((Instant::now() + within, trial, attempt));
     }
 
     /// The experiment is over.
@@ -51,12 +58,16 @@ impl Timers {
 
     /// Waits for what is due next; for ever if nothing is.
     pub async fn due(&mut self) -> Event {
-        let next = [self.drain, self.experiment, self.attempts.first().map(|(at, ..)| *at)];
+        let first = self.attempts.first().map(|(at, ..)| *at);
+        let next = [self.drain, self.gather.map(|(at, ..)| at), self.experiment, first];
         let Some(at) = next.into_iter().flatten().min() else { return std::future::pending().await };
         tokio::time::sleep_until(at).await;
         if self.drain == Some(at) {
             self.drain = None;
             return Event::DrainExpired;
+        }
+        if let Some((_, trial, attempt)) = self.gather.take_if(|(due, ..)| *due == at) {
+            return Event::GatherTimeUp { trial, attempt };
         }
         if self.experiment == Some(at) {
             self.experiment = None;

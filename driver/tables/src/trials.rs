@@ -24,8 +24,13 @@ pub struct Known {
 
 impl Known {
     pub fn of(plan: &Plan) -> Self {
-        let Source::Search { space, .. } = &plan.source;
-        let hparams = space.iter().map(|p| (p.name.clone(), Kind::of_domain(&p.domain))).collect();
+        let hparams = match &plan.source {
+            Source::Search { space, .. } => {
+                space.iter().map(|p| (p.name.clone(), Kind::of_domain(&p.domain))).collect()
+            }
+            // Of what there is in the trials.
+            Source::Listed { .. } => Vec::new(),
+        };
         let further = plan.objective.further.iter().map(|target| &target.metric);
         let metrics = std::iter::once(&plan.objective.metric).chain(further).cloned().collect();
         Self { hparams, metrics }

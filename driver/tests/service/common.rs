@@ -96,6 +96,7 @@ impl Driver {
                 budget: Budget { trials: Some(trials), ..Budget::default() },
                 optimizer: Optimizer::Random,
                 stopping: Stopping::None,
+                workers: 1,
             },
             objective: Objective {
                 metric: "m".into(),

@@ -168,6 +168,7 @@ fn data(dataset: &str) -> DataSpec {
         key: None,
         split: None,
         order: Order::default(),
+        without: Vec::new(),
     }
 }
 

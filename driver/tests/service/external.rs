@@ -17,7 +17,9 @@ fn point(x: f64) -> Hparams {
 }
 
 fn source(plan: &mut Plan) -> (&mut Vec<Hparams>, &mut bool, &mut Budget, &mut Optimizer) {
-    let Source::Search { enqueued, checked, budget, optimizer, .. } = &mut plan.source;
+    let Source::Search { enqueued, checked, budget, optimizer, .. } = &mut plan.source else {
+        panic!("no search")
+    };
     (enqueued, checked, budget, optimizer)
 }
 
@@ -108,7 +110,7 @@ async fn an_optimizer_is_told_once_of_a_trial_that_a_resume_ends() {
     let driver = Driver::start().await;
     let mut plan = driver.plan(2, 1);
     *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
-    let Source::Search { stopping, .. } = &mut plan.source;
+    let Source::Search { stopping, .. } = &mut plan.source else { panic!("no search") };
     *stopping = Stopping::Threshold { bound: 0.5, min_epochs: 1 };
     driver.create(&plan).await.unwrap();
     for trial in 0..2 {
@@ -203,7 +205,7 @@ async fn what_the_users_optimizer_suggests_against_a_constraint_is_asked_for_aga
     let driver = Driver::start().await;
     let mut plan = driver.plan(1, 1);
     *source(&mut plan).3 = Optimizer::External { name: "mine".into(), ahead: 1 };
-    let Source::Search { constraints, .. } = &mut plan.source;
+    let Source::Search { constraints, .. } = &mut plan.source else { panic!("no search") };
     constraints.push("x < 0.5".into());
     driver.create(&plan).await.unwrap();
     let mut watch = driver.watch().await;

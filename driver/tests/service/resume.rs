@@ -12,13 +12,13 @@ use crate::common::{Driver, Null, Slot, event};
 
 pub fn asha(driver: &Driver, trials: u32, slots: u32) -> Plan {
     let mut plan = driver.plan(trials, slots);
-    let Source::Search { stopping, .. } = &mut plan.source;
+    let Source::Search { stopping, .. } = &mut plan.source else { panic!("no search") };
     *stopping = Stopping::Asha { reduction: 2, min_epochs: 1, pause: true };
     plan
 }
 
 fn extend(plan: &mut Plan, trials: u32) {
-    let Source::Search { budget, .. } = &mut plan.source;
+    let Source::Search { budget, .. } = &mut plan.source else { panic!("no search") };
     *budget = Budget { trials: Some(trials), ..*budget };
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
-use lethe_flight::message::dataset::{DataSpec, Dtype, Input, LabelKind, Section, Split};
+use lethe_flight::message::dataset::{DataSpec, Dtype, Input, LabelKind, Section, Split, Taken};
 use lethe_flight::{Error, Result};
 
 /// Dimensions of nested arrays.
@@ -126,6 +126,7 @@ impl Layout {
                 dtype: dtype_of(input, &pieces, &schema),
                 shape,
                 offset: 0,
+                taken: None,
             };
             if section.row_bytes() > ROW_BYTES {
                 return Err(Error::Exhausted(format!(
@@ -160,6 +161,46 @@ impl Layout {
         let split = columns_split(data).and_then(|name| number(&name));
         let (weight, key) = (data.weight.as_ref().and_then(number), data.key.as_ref().and_then(number));
         Ok(Self { inputs, label, weight, split, key, categories, columns })
+    }
+
+    /// The inputs' sections where rows are gathered without some columns: `sections` are those of all, in the order
+    /// of the inputs. An input of which nothing is left is not among them.
+    ///
+    /// # Errors
+    /// If one of the columns is no input's, or none is left.
+    pub fn without(&self, sections: &[Section], columns: &[String]) -> Result<Vec<Section>> {
+        let name = |piece: &Piece| self.columns.get(piece.column);
+        let pieces = || self.inputs.iter().flat_map(|input| &input.pieces);
+        if let Some(unknown) = columns.iter().find(|column| !pieces().any(|p| name(p) == Some(*column))) {
+            return Err(Error::Invalid(format!("column {unknown:?} cannot be left out: it is no feature")));
+        }
+        let mut left = Vec::new();
+        for (input, section) in self.inputs.iter().zip(sections) {
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            let mut end = 0;
+            for piece in &input.pieces {
+                let start = end;
+                end += piece.width as u64;
+                if name(piece).is_some_and(|name| columns.contains(name)) {
+                    continue;
+                }
+                match runs.last_mut() {
+                    Some(last) if last.1 == start => last.1 = end,
+                    _ => runs.push((start, end)),
+                }
+            }
+            let width = runs.iter().map(|(start, end)| end - start).sum();
+            if width == end {
+                left.push(section.clone());
+            } else if width > 0 {
+                let taken = Some(Taken { width: end, runs });
+                left.push(Section { shape: vec![width], taken, ..section.clone() });
+            }
+        }
+        if left.is_empty() {
+            return Err(Error::Invalid("no feature is left: leave out fewer columns".into()));
+        }
+        Ok(left)
     }
 
     /// Bytes of one row of all sections.

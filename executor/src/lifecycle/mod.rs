@@ -81,6 +81,8 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
         secret: config.token.clone(),
         trainer: config.trainer.clone().into(),
         libtorch: config.libtorch.clone().map(Into::into),
+        python: config.python.clone().into(),
+        functions: directory.join(FUNCTIONS),
         threads: config.threads.max(1),
         stop: STOP,
         directory,
@@ -104,6 +106,9 @@ async fn start(config: &ExecutorConfig, executor: String) -> Result<Running> {
     Ok(Running { host, listener, token, owner })
 }
 
+/// The folder in which tasks write Python functions.
+const FUNCTIONS: &str = "functions";
+
 /// Blocks.
 fn open(directory: &Path, disk_limit: Option<u64>) -> Result<(Store, Views, Programs)> {
     // Weights of attempts that died with an earlier executor here are of no use, nor are views whose place in memory
@@ -114,7 +119,7 @@ fn open(directory: &Path, disk_limit: Option<u64>) -> Result<(Store, Views, Prog
             std::fs::remove_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         }
     }
-    for folder in [&weights, &views, &logs] {
+    for folder in [&weights, &views, &logs, &directory.join(FUNCTIONS)] {
         std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
     }
     let disk = Disk::new(directory, disk_limit);

@@ -54,6 +54,10 @@ pub struct Options {
     pub secret: String,
     pub trainer: PathBuf,
     pub libtorch: Option<PathBuf>,
+    /// Runs Python functions.
+    pub python: PathBuf,
+    /// Where tasks write them.
+    pub functions: PathBuf,
     pub threads: u32,
     /// How long a worker has to end an attempt that it is told to stop, before it is killed.
     pub stop: Duration,
@@ -78,6 +82,9 @@ impl Host {
             )));
         }
         wire::check_name("an experiment", &slot.experiment)?;
+        if let Some(function) = &slot.function {
+            wire::check_name("a function", function)?;
+        }
         let counted = Counted::new(self.clone());
         // A slot says at most three things; the channel never fills.
         let (events, mut said) = mpsc::channel(4);

@@ -1,6 +1,7 @@
 //! One slot, from the moment that its task opens it until it is released or lost.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lethe_flight::client;
@@ -17,9 +18,10 @@ use super::Host;
 use super::attempt::Attempt;
 use super::ears::{Ears, Heard, driver_gone, task_gone};
 use super::puts::Arrived;
-use super::worker::Worker;
+use super::worker::{Program, Worker};
 use crate::disk::InUse;
 use crate::memory;
+use crate::view::Built;
 
 /// Workers that may die one after another without ending an attempt, before the slot gives up.
 const DEATHS: u32 = 5;
@@ -45,6 +47,14 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, fatal: false }
     }
+}
+
+/// A view that stays as long as this is held.
+struct Held {
+    /// Of all columns.
+    data: DataSpec,
+    built: Arc<Built>,
+    _in_use: InUse,
 }
 
 /// Whether the slot goes on.
@@ -103,7 +113,7 @@ struct Slot<'a> {
     host: &'a Host,
     open: OpenSlot,
     driver: Sender<FromSlot>,
-    view: Option<(View, InUse)>,
+    view: Option<Held>,
     current: Option<Attempt>,
     /// Workers started so far: part of their keys.
     started: u32,
@@ -213,13 +223,13 @@ impl Slot<'_> {
         Ok(or_gone(gone, self.start_worker()).await?)
     }
 
-    /// A view that stays as long as this slot does.
-    async fn view(&self, data: &DataSpec) -> Result<(View, InUse)> {
+    async fn view(&self, data: &DataSpec) -> Result<Held> {
         let Host { views, store, driver, .. } = self.host;
         for _ in 0..VIEWS {
             let built = views.get(store, driver, data).await?;
             if let Some(in_use) = store.disk().use_view(Path::new(&built.view.path)) {
-                return Ok((built.view.clone(), in_use));
+                let data = DataSpec { without: Vec::new(), ..data.clone() };
+                return Ok(Held { data, built, _in_use: in_use });
             }
         }
         Err(Error::Exhausted(format!(
@@ -238,8 +248,12 @@ impl Slot<'_> {
         let (slot, pid) = (self.open.slot, std::process::id());
         let key = format!("{}-slot-{slot}-{}-{pid}-{}", self.open.experiment, self.started, unique());
         let host = self.host;
-        Worker::start(&host.workers, &host.options, host.driver.address(), key, self.open.gpu.as_deref())
-            .await
+        let program = match &self.open.function {
+            None => Program::Trainer,
+            Some(function) => Program::Python { function },
+        };
+        let gpu = self.open.gpu.as_deref();
+        Worker::start(&host.workers, &host.options, host.driver.address(), key, gpu, program).await
     }
 
     /// Another worker in the place of one that is dead.
@@ -261,9 +275,48 @@ impl Slot<'_> {
         self.driver.send(&FromSlot::Ready { worker_pid: worker.pid, device: worker.device.clone() }).await
     }
 
+    /// What the trial trains on: the view that the slot holds, or another one in its place.
+    async fn view_of(
+        &mut self,
+        spec: &TrialSpec,
+        ears: &mut Ears<'_>,
+    ) -> Result<Heard<Result<Option<View>>>> {
+        let Some(data) = &spec.data else { return Ok(Heard::Done(Ok(None))) };
+        let of_all = DataSpec { without: Vec::new(), ..data.clone() };
+        if self.view.as_ref().is_none_or(|held| held.data != of_all) {
+            self.view = None;
+            match ears.during(Some((spec.trial, spec.attempt)), TRAVEL, self.view(&of_all)).await? {
+                Heard::Done(Ok(held)) => self.view = Some(held),
+                Heard::Done(Err(error)) => return Ok(Heard::Done(Err(error))),
+                Heard::Stop => return Ok(Heard::Stop),
+                Heard::Late => return Ok(Heard::Late),
+                Heard::Released => return Ok(Heard::Released),
+            }
+        }
+        let without = |held: &Held| held.built.without(&data.without);
+        Ok(Heard::Done(self.view.as_ref().map(without).transpose()))
+    }
+
     async fn assign(&mut self, worker: &Worker, spec: TrialSpec, ears: &mut Ears<'_>) -> Result<Flow> {
         let (trial, attempt) = (spec.trial, spec.attempt);
-        let prepared = Attempt::prepare(self.host, spec, self.view.as_ref().map(|(view, _)| view.clone()));
+        let view = match self.view_of(&spec, ears).await? {
+            Heard::Done(Ok(view)) => Ok(view),
+            // The slot leaves, so that they can be put again.
+            Heard::Done(Err(error @ Error::Lost { .. })) => return Err(error),
+            Heard::Done(Err(error)) => Err(Outcome::Failed { error: error.to_string() }),
+            Heard::Late => Err(lost("the trial's view was not built", &too_long())),
+            Heard::Stop => Err(Outcome::Stopped),
+            Heard::Released => return Ok(Flow::Released),
+        };
+        let view = match view {
+            Ok(view) => view,
+            Err(outcome) => {
+                let timing = Timing::default();
+                self.driver.send(&FromSlot::Ended { trial, attempt, outcome, timing }).await?;
+                return Ok(Flow::GoOn);
+            }
+        };
+        let prepared = Attempt::prepare(self.host, spec, view);
         let outcome = match ears.during(Some((trial, attempt)), TRAVEL, prepared).await? {
             Heard::Done(Ok((current, run))) => {
                 self.current = Some(current);
@@ -284,6 +337,12 @@ impl Slot<'_> {
         match message {
             FromWorker::Report { trial, attempt, epoch, metrics } => {
                 self.driver.send(&FromSlot::Report { trial, attempt, epoch, metrics }).await?;
+            }
+            FromWorker::Reports { trial, attempt, reports } => {
+                self.driver.send(&FromSlot::Reports { trial, attempt, reports }).await?;
+            }
+            FromWorker::Log { trial, attempt, text } => {
+                self.driver.send(&FromSlot::Log { trial, attempt, text }).await?;
             }
             FromWorker::Ended { trial, attempt, outcome, timing, weights } => {
                 let Some(current) = self.current.take_if(|current| current.is(trial, attempt)) else {

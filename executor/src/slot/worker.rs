@@ -87,6 +87,16 @@ impl Drop for Forget<'_> {
     }
 }
 
+/// What a worker runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Program<'a> {
+    Trainer,
+    /// The interpreter of the slot's task, with the function that lies in this file.
+    Python {
+        function: &'a str,
+    },
+}
+
 /// A running worker. Dropped, it is killed.
 pub struct Worker {
     pub pid: u32,
@@ -110,11 +120,15 @@ impl Worker {
         address: &str,
         key: String,
         gpu: Option<&str>,
+        program: Program<'_>,
     ) -> Result<Self> {
         let log = options.directory.join("logs").join(format!("{key}.log"));
         let output = std::fs::File::create(&log).map_err(|e| Error::file(&log, e))?;
         let errors = output.try_clone().map_err(|e| Error::file(&log, e))?;
-        let mut command = Command::new(&options.trainer);
+        let mut command = match program {
+            Program::Trainer => trainer(options),
+            Program::Python { function } => python(options, function),
+        };
         command
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| {
@@ -125,14 +139,15 @@ impl Worker {
             // The order of nvidia-smi, by which discovery scripts count.
             .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             .env("OMP_NUM_THREADS", options.threads.to_string())
-            .current_dir(&options.directory)
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
             .kill_on_drop(true);
         // Inherited, because CUDA's driver may be found by it alone; libtorch's own rpath goes before it.
         let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let libraries = options.libtorch.iter().cloned().chain(std::env::split_paths(&inherited));
+        // Python's torch finds its own.
+        let own = options.libtorch.iter().filter(|_| matches!(program, Program::Trainer)).cloned();
+        let libraries = own.chain(std::env::split_paths(&inherited));
         if let Ok(libraries) = std::env::join_paths(libraries)
             && !libraries.is_empty()
         {
@@ -151,7 +166,8 @@ impl Worker {
         log: PathBuf,
         awaited: oneshot::Receiver<Connected>,
     ) -> Result<Self> {
-        let mut child = command.spawn().map_err(|e| Error::file(&options.trainer, e))?;
+        let what = PathBuf::from(command.as_std().get_program());
+        let mut child = command.spawn().map_err(|e| Error::file(&what, e))?;
         let mut stdin =
             child.stdin.take().ok_or_else(|| Error::Invalid("the worker's stdin was not piped".into()))?;
         let config = TrainerConfig {
@@ -179,7 +195,7 @@ impl Worker {
         };
         Err(Error::Precondition(format!(
             "the worker {} {ended}; is torch of the right version installed beside lethe? Its log, {}:\n{}",
-            options.trainer.display(),
+            what.display(),
             log.display(),
             tail(&log).await
         )))
@@ -196,7 +212,7 @@ impl Worker {
             }
         };
         let tail = tail(&self.log).await;
-        format!("the trainer {} died: {status}; its log: {}\n{tail}", self.pid, self.log.display())
+        format!("the worker {} died: {status}; its log: {}\n{tail}", self.pid, self.log.display())
     }
 
     /// Ends the process at once.
@@ -212,6 +228,23 @@ impl Worker {
             _ = self.child.kill().await;
         }
     }
+}
+
+fn trainer(options: &Options) -> Command {
+    let mut command = Command::new(&options.trainer);
+    command.current_dir(&options.directory);
+    command
+}
+
+/// It begins with the module path of the task's interpreter, which lies beside the function. Unbuffered: what a dying
+/// process has printed is in its log. Its folder is the same wherever it runs.
+fn python(options: &Options, function: &str) -> Command {
+    const BEGIN: &str = "import json, sys; sys.path[:] = json.load(open(sys.argv[1] + '.path', encoding='utf-8')); \
+                         from lethe.worker.main import main; main()";
+    let mut command = Command::new(&options.python);
+    command.args(["-u", "-c", BEGIN]).arg(options.functions.join(function));
+    command.current_dir(std::env::temp_dir());
+    command
 }
 
 async fn tail(log: &Path) -> String {

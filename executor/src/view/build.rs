@@ -36,8 +36,10 @@ const QUEUE: usize = 8;
 
 /// A view, and what was learned of its rows.
 pub struct Built {
+    /// With all columns.
     pub view: View,
     pub learned: Learned,
+    pub layout: Layout,
 }
 
 /// Builds the view of `table` at `path`. `memory` bounds sorts and aggregates of its queries.
@@ -148,7 +150,7 @@ fn write(
         test: parts.test.len() as u64,
         order: data.order,
     };
-    Ok((Built { view, learned: Learned::new(statistics, encoder) }, space))
+    Ok((Built { view, learned: Learned::new(statistics, encoder), layout: layout.clone() }, space))
 }
 
 /// Reads and encodes a partition on a thread of its own.

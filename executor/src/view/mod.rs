@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lethe_flight::blob::hex;
-use lethe_flight::message::dataset::DataSpec;
+use lethe_flight::message::dataset::{DataSpec, View};
 use lethe_flight::{Error, Result, wire};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
@@ -53,6 +53,17 @@ struct Known {
     built: Arc<OnceCell<Arc<Built>>>,
 }
 
+impl Built {
+    /// The view without columns that an ablation leaves out.
+    ///
+    /// # Errors
+    /// If one of them is no feature, or no other is left.
+    pub fn without(&self, columns: &[String]) -> Result<View> {
+        let inputs = self.layout.without(&self.view.inputs, columns)?;
+        Ok(View { inputs, ..self.view.clone() })
+    }
+}
+
 impl Views {
     /// Opens a folder for views. Blocks.
     pub fn open(directory: PathBuf) -> Result<Self> {
@@ -60,12 +71,14 @@ impl Views {
         Ok(Self { directory, known: Mutex::default() })
     }
 
-    /// The view of a dataset; builds it the first time. Slots that ask at once share one build.
+    /// The view of a dataset, with all columns; builds it the first time. Slots that ask at once share one build.
     ///
     /// # Errors
     /// If a partition or file cannot be had, or the rows cannot be trained on: no rows, nulls, a type that is no
     /// number, arrays of different lengths. The error names the column.
     pub async fn get(&self, store: &Store, driver: &Driver, data: &DataSpec) -> Result<Arc<Built>> {
+        // What rows are gathered without is in the file for others.
+        let data = &DataSpec { without: Vec::new(), ..data.clone() };
         let key = hex(&Sha256::digest(wire::render(data)?));
         let disk = store.disk();
         let cell = {

@@ -7,7 +7,6 @@ use arrow::buffer::{BooleanBuffer, MutableBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use lethe_flight::message::dataset::{Dtype, Epoch, Part, Sampling, Section, View};
 use lethe_flight::{Error, Result};
-use lethe_view::gather::copy_rows;
 use lethe_view::{EpochOrder, MappedView, Paging, Steps};
 
 /// Rows of one batch of a part at most.
@@ -117,7 +116,7 @@ fn list(item: &FieldRef, width: i32, elements: ArrayRef) -> Result<ArrayRef> {
 fn elements(view: &MappedView, section: &Section, rows: &[u32]) -> Result<ArrayRef> {
     let row_bytes = section.row_bytes() as usize;
     let mut bytes = MutableBuffer::from_len_zeroed(rows.len() * row_bytes);
-    copy_rows(view.section(section), row_bytes, rows, bytes.as_slice_mut());
+    view.gather(section, rows, bytes.as_slice_mut());
     if section.dtype == Dtype::Bool {
         let bits = BooleanBuffer::collect_bool(bytes.len(), |i| bytes[i] != 0);
         return Ok(Arc::new(BooleanArray::new(bits, None)));

@@ -41,6 +41,7 @@ fn data(features: &[&str], label: Option<(&str, LabelKind)>) -> DataSpec {
         key: None,
         split: Some(Split::Random { validation: 0.4, test: 0.0, seed: 3 }),
         order: Order::default(),
+        without: Vec::new(),
     }
 }
 
@@ -340,4 +341,24 @@ async fn files_of_each_format_give_the_rows_of_their_paths_order() {
         let expected: Vec<f32> = order.flat_map(|r| [r as f32, day(r), number(r)]).collect();
         assert_eq!(floats(&view, 0), expected, "{format}");
     }
+}
+
+#[tokio::test]
+async fn rows_are_gathered_without_columns_that_are_in_the_file() {
+    let spec = data(&["xs", "a", "y"], None);
+    let (built, _folder) = built(&spec).await.unwrap();
+    let left = built.without(&["a".to_owned()]).unwrap();
+    assert_eq!((&left.path, &left.inputs[0].shape), (&built.view.path, &vec![3]), "no further file");
+    let view = MappedView::open(&left).unwrap();
+    let mut out = vec![0; 2 * 3 * 4];
+    view.gather(&left.inputs[0], &[147, 2], &mut out);
+    let found: Vec<f32> = out.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(found, [147.25, 147.5, 7.0, 2.25, 2.5, 2.0]);
+    assert_eq!(built.without(&[]).unwrap(), built.view);
+    let refused = |columns: &[&str]| {
+        let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+        built.without(&columns).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&["city"]), "column \"city\" cannot be left out: it is no feature");
+    assert_eq!(refused(&["y", "a", "xs"]), "no feature is left: leave out fewer columns");
 }

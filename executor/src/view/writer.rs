@@ -171,7 +171,7 @@ impl Joined {
 }
 
 fn scalar(name: &str, dtype: Dtype) -> Section {
-    Section { name: name.into(), dtype, shape: Vec::new(), offset: 0 }
+    Section { name: name.into(), dtype, shape: Vec::new(), offset: 0, taken: None }
 }
 
 /// Fills the file up to where a section may begin.

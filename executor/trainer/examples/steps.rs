@@ -106,6 +106,7 @@ fn trial(program: &str, weights: &str, view: View, batch_size: u32) -> Run {
             checkpoint: None,
             checkpoint_every_s: None,
             // No weights are worth keeping: nothing is written.
+            gang: None,
             best_so_far: Some(f64::NEG_INFINITY),
         },
         program: Some(program.into()),

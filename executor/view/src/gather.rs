@@ -1,5 +1,7 @@
 //! Rows of a matrix, copied one after the other.
 
+use std::ops::Range;
+
 /// Rows ahead of the copy whose memory is asked for: a gathered row is rarely in the cache.
 const AHEAD: usize = 8;
 
@@ -35,6 +37,28 @@ fn copy_wide(matrix: &[u8], row_bytes: usize, rows: &[u32], out: &mut [u8]) {
     }
 }
 
+/// Copies runs of bytes of each of the chosen rows; runs ascend.
+///
+/// # Panics
+/// Like [`copy_rows`], or if a run lies beyond a row.
+pub fn copy_runs(matrix: &[u8], row_bytes: usize, runs: &[Range<usize>], rows: &[u32], out: &mut [u8]) {
+    let width = runs.iter().map(Range::len).sum::<usize>();
+    if width == 0 {
+        return;
+    }
+    for (i, (&row, mut out)) in rows.iter().zip(out.chunks_exact_mut(width)).enumerate() {
+        if let Some(&next) = rows.get(i + AHEAD) {
+            prefetch(matrix, next as usize * row_bytes);
+        }
+        let row = &matrix[row as usize * row_bytes..][..row_bytes];
+        for run in runs {
+            let (taken, rest) = out.split_at_mut(run.len());
+            taken.copy_from_slice(&row[run.clone()]);
+            out = rest;
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn prefetch(matrix: &[u8], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -50,6 +74,14 @@ fn prefetch(_: &[u8], _: usize) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_of_rows_are_copied_side_by_side() {
+        let matrix: Vec<u8> = (0..60).collect();
+        let mut out = vec![0; 9];
+        copy_runs(&matrix, 6, &[0..1, 3..5], &[9, 0, 2], &mut out);
+        assert_eq!(out, [54, 57, 58, 0, 3, 4, 12, 15, 16]);
+    }
 
     #[test]
     fn rows_are_copied_in_the_order_asked() {

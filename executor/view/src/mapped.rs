@@ -8,6 +8,8 @@ use lethe_flight::message::dataset::{Dtype, Part, Section, View};
 use lethe_flight::{Error, Result};
 use memmap2::{Mmap, UncheckedAdvice};
 
+use crate::gather::{copy_rows, copy_runs};
+
 /// Labels, one a row.
 #[derive(Debug, Clone, Copy)]
 pub enum Labels<'a> {
@@ -68,7 +70,12 @@ impl MappedView {
             offset.is_multiple_of(8) && end.is_some_and(|end| end <= self.map.len() as u64)
         };
         for section in inputs.iter().chain(label).chain(weight) {
-            let width = section.shape.iter().try_fold(1, |all: u64, &n| all.checked_mul(n));
+            let gathered = section.shape.iter().try_fold(1, |all: u64, &n| all.checked_mul(n));
+            let width = match &section.taken {
+                None => gathered,
+                Some(taken) if gathered.is_some_and(|width| taken.has(width)) => Some(taken.width),
+                Some(_) => return damaged(&format!("what is taken of its {} is not in a row", section.name)),
+            };
             let bytes = width.and_then(|n| n.checked_mul(section.dtype.bytes())?.checked_mul(*rows));
             if !fits(section.offset, bytes) {
                 return damaged(&format!("its {} does not fit into {} bytes", section.name, self.map.len()));
@@ -113,7 +120,24 @@ impl MappedView {
 
     /// The bytes of one of this view's sections, row by row.
     pub fn section(&self, section: &Section) -> &[u8] {
-        self.slice(section.offset, self.view.rows * section.row_bytes())
+        self.slice(section.offset, self.view.rows * section.stored_row_bytes())
+    }
+
+    /// Copies rows of one of this view's sections, one after the other: `rows * section.row_bytes()` bytes.
+    ///
+    /// # Panics
+    /// If a row lies beyond the view; those of its parts do not.
+    pub fn gather(&self, section: &Section, rows: &[u32], out: &mut [u8]) {
+        let (matrix, row_bytes) = (self.section(section), section.stored_row_bytes() as usize);
+        match &section.taken {
+            None => copy_rows(matrix, row_bytes, rows, out),
+            Some(taken) => {
+                let size = section.dtype.bytes();
+                let run = |&(start, end): &(u64, u64)| (start * size) as usize..(end * size) as usize;
+                let runs: Vec<Range<usize>> = taken.runs.iter().map(run).collect();
+                copy_runs(matrix, row_bytes, &runs, rows, out);
+            }
+        }
     }
 
     /// Says how these rows will be read. A hint: what the system makes of it changes no value.
@@ -121,8 +145,8 @@ impl MappedView {
         let (start, count) = (u64::from(rows.start), u64::from(rows.end.saturating_sub(rows.start)));
         let View { inputs, label, weight, .. } = &self.view;
         for section in inputs.iter().chain(label).chain(weight) {
-            let start = (section.offset + start * section.row_bytes()) as usize;
-            let bytes = (count * section.row_bytes()) as usize;
+            let start = (section.offset + start * section.stored_row_bytes()) as usize;
+            let bytes = (count * section.stored_row_bytes()) as usize;
             if start + bytes > self.map.len() {
                 return;
             }

@@ -26,6 +26,9 @@ pub struct DataSpec {
     pub split: Option<Split>,
     #[serde(default, skip_serializing_if = "Order::is_default")]
     pub order: Order,
+    /// Columns of the inputs that a row is gathered without: an ablation's. The view on the disk has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 /// One tensor, `[rows, ..shape]`.
@@ -357,9 +360,31 @@ pub struct View {
 pub struct Section {
     pub name: String,
     pub dtype: Dtype,
-    /// Of one row; `[]` is one element.
+    /// Of one row as it is gathered; `[]` is one element.
     pub shape: Vec<u64>,
     pub offset: u64,
+    /// Where a row is gathered without some of its elements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+}
+
+/// The elements that are gathered of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Elements of a row in the file.
+    pub width: u64,
+    /// First and one past the last of each run of neighbours, ascending.
+    pub runs: Vec<(u64, u64)>,
+}
+
+impl Taken {
+    /// Whether its runs ascend within a row and have `elements` together.
+    pub fn has(&self, elements: u64) -> bool {
+        let ends = [0].into_iter().chain(self.runs.iter().map(|(_, end)| *end));
+        let ascend = self.runs.iter().zip(ends).all(|((start, end), before)| before <= *start && start < end);
+        let within = self.runs.last().is_none_or(|(_, end)| *end <= self.width);
+        ascend && within && self.runs.iter().map(|(start, end)| end - start).sum::<u64>() == elements
+    }
 }
 
 impl Section {
@@ -368,8 +393,13 @@ impl Section {
         self.shape.iter().product()
     }
 
-    /// Bytes of one row.
+    /// Bytes of one row as it is gathered.
     pub fn row_bytes(&self) -> u64 {
         self.width() * self.dtype.bytes()
+    }
+
+    /// Bytes of one row in the file.
+    pub fn stored_row_bytes(&self) -> u64 {
+        self.taken.as_ref().map_or(self.width(), |taken| taken.width) * self.dtype.bytes()
     }
 }

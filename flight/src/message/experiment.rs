@@ -105,7 +105,41 @@ pub enum Source {
         budget: Budget,
         optimizer: Optimizer,
         stopping: Stopping,
+        /// Slots that each trial takes at once.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        workers: u32,
     },
+    /// These trials, in this order.
+    Listed {
+        trials: Vec<Listed>,
+        /// Of each trial, as in [`Budget`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trial_seconds: Option<f64>,
+    },
+}
+
+/// One of a list of trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// What is told of it, in words: `without age`.
+    pub name: String,
+    pub hparams: Hparams,
+    /// Trials of one replicate share their seed, which is that of the trial of this number.
+    pub replicate: u32,
+    /// None: the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSpec>,
+    /// Slots that it takes at once.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub workers: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// What an experiment may use. It ends when the first of these is used up; at least one of the first three is
@@ -380,6 +414,11 @@ pub enum WatchEvent {
     },
     /// Something a user should read: a slot lost, a trial run again.
     Notice {
+        text: String,
+    },
+    /// Lines that a trial's function has printed or logged.
+    Log {
+        trial: u32,
         text: String,
     },
     /// Last message.

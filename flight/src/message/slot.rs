@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{DataSpec, Location};
+use super::experiment::Report;
 use super::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
 
 /// Action `executor.register`, executor to driver. The answer is a stream of [`ToExecutor`], first `registered`; its
@@ -44,6 +45,10 @@ pub struct OpenSlot {
     pub slot: u32,
     /// The value of CUDA_VISIBLE_DEVICES for the worker; None leaves it without a GPU.
     pub gpu: Option<String>,
+    /// The worker is a Python interpreter that runs the function in this file of the executor's folder
+    /// `functions`, where the task has written it; None: it is the trainer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +77,10 @@ pub enum FromSlot {
         #[serde(with = "super::nullable")]
         metrics: Metrics,
     },
+    /// Several at once, epochs ascending.
+    Reports { trial: u32, attempt: u32, reports: Vec<Report> },
+    /// Lines that the trial's function has printed or logged.
+    Log { trial: u32, attempt: u32, text: String },
     /// A checkpoint after this epoch has been put to the driver.
     Checkpointed { trial: u32, attempt: u32, epoch: u32 },
     /// Kept weights have been put to the driver before this is said.

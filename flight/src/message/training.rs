@@ -65,13 +65,16 @@ pub enum Function {
     Supervised(Supervised),
     /// A Rust training function, registered by name in the trainer. `epochs` is its budget.
     Registered { name: String, epochs: u32 },
+    /// A function of the user's, which the slots' tasks have. Its epochs are what it calls steps; `epochs` is how
+    /// many there will be, or a very large number.
+    Python { name: String, epochs: u32 },
 }
 
 impl Function {
     pub fn epochs(&self) -> u32 {
         match self {
             Self::Supervised(supervised) => supervised.epochs,
-            Self::Registered { epochs, .. } => *epochs,
+            Self::Registered { epochs, .. } | Self::Python { epochs, .. } => *epochs,
         }
     }
 
@@ -187,10 +190,22 @@ pub struct TrialSpec {
     /// After so many seconds of training a checkpoint is saved at the end of the epoch. None saves at pauses only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every_s: Option<f64>,
+    /// Its part of a trial that runs on several slots at once; None where it is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<Rank>,
     /// The experiment's best value when this attempt was handed out. Weights are kept
     /// only where the trial's value is no worse; None keeps them always.
     #[serde(default)]
     pub best_so_far: Option<f64>,
+}
+
+/// One of the workers that run a trial together. All have the same attempt; what rank 0 reports, saves and keeps is
+/// the trial's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rank {
+    /// From 0.
+    pub rank: u32,
+    pub world: u32,
 }
 
 /// A checkpoint by the attempt that saved it, after this epoch (see [`crate::tensors`] and the protocol page).

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::View;
+use super::experiment::Report;
 use super::training::{Metrics, Outcome, Timing, TrialSpec, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,11 @@ pub enum FromWorker {
         #[serde(with = "super::nullable")]
         metrics: Metrics,
     },
+    /// Several at once, epochs ascending; the worker waits after the last one if that is a rung. At most
+    /// [`crate::limits::REPORTS`].
+    Reports { trial: u32, attempt: u32, reports: Vec<Report> },
+    /// Lines that the function has printed or logged, of at most [`crate::limits::LOG_BYTES`].
+    Log { trial: u32, attempt: u32, text: String },
     /// A checkpoint lies complete in this file (see the protocol page), which the executor takes over. Comes
     /// after the report of its epoch, and before `ended` where the attempt was told to pause.
     Checkpoint { trial: u32, attempt: u32, epoch: u32, path: String },

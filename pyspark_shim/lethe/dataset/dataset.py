@@ -16,7 +16,7 @@ from lethe.dataset.arrow import as_table
 from lethe.dataset.clean import clean_of
 from lethe.dataset.files import FilesOrigin, files_source
 from lethe.dataset.inputs import Features, Inputs, columns_of, inputs_of, unnamed
-from lethe.dataset.part import Part
+from lethe.dataset.part import Part, Reading
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import Preprocessing
 from lethe.dataset.recipe import Compiled, Recipe, compiled
@@ -38,6 +38,9 @@ class Dataset(Transforms):
     of Arrow tables are put on the executors when they are first used, once per Spark session, and only the
     columns that are needed; files are read by the executors themselves.
     """
+
+    #: Outside of a trial.
+    reading = Reading()
 
     def __init__(self, origin: Origin, recipe: Recipe) -> None:
         self._origin, self._recipe = origin, recipe

@@ -95,7 +95,7 @@ def inputs_of(features: Features) -> Inputs:
     return found
 
 
-def unnamed(inputs: Inputs | None) -> bool:
+def unnamed(inputs: Mapping[str, Any] | None) -> bool:
     """Whether there is the one tensor of features, which has no name of its own."""
     return inputs is None or list(inputs) == [FEATURES]
 

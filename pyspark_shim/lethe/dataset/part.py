@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from lethe.dataset import loader, read, tensors
+from lethe.dataset import loader, tensors
 from lethe.dataset.batches import Batching, batching_of, check_form
 from lethe.dataset.inputs import unnamed
 from lethe.dataset.tensors import one_array
@@ -17,13 +18,30 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import DataLoader
 
-    from lethe.dataset.dataset import Dataset
+
+@dataclass(frozen=True)
+class Reading:
+    """How batches are read unless it is said otherwise."""
+
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+
+class Readable(Protocol):
+    """A dataset whose parts can be read: the user's, or a trial's."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any] | None: ...
+    @property
+    def reading(self) -> Reading: ...
+    def on(self) -> Any: ...
 
 
 class Part:
     """The rows of one side of a split, as trials see them."""
 
-    def __init__(self, dataset: Dataset, part: str) -> None:
+    def __init__(self, dataset: Readable, part: str) -> None:
         self._dataset, self._part = dataset, part
 
     def to_arrow(self) -> pa.Table:
@@ -34,7 +52,6 @@ class Part:
         Raises DataError if the executors do not have it any more.
         """
         placed = self._dataset.on()
-        placed.stored()
         return placed.table({"type": "rows", "data": placed.spec(None), "part": self._part})
 
     def _columns(self, own_memory: bool) -> dict[str, np.ndarray[Any, Any]]:
@@ -68,47 +85,73 @@ class Part:
         self,
         batch_size: int,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         epoch: int = 1,
         shuffle: bool | None = None,
         drop_last: bool = False,
-        rank: int = 0,
-        world: int = 1,
+        rank: int | None = None,
+        world: int | None = None,
         form: str = "torch",
     ) -> Iterator[Any]:
         """The batches of one epoch, streamed from an executor: dictionaries by input, with "label" and
         "weight" where there are. With the seed of a trial they are those that the native loop trains on.
 
+        seed: by default 0; within a trial that of the trial, whose batches are then those of the native loop.
         epoch: from 1; with the seed it gives the order. shuffle: by default training rows are (as
             `Dataset.shuffle` and `balance` say), others come in the order of their numbers; False leaves
             training rows in that order too, each once.
         drop_last: leaves out a last batch that is short.
-        rank, world: this rank's slice of each batch of `batch_size` rows.
+        rank, world: this rank's slice of each batch of `batch_size` rows; by default all of it, within a
+            trial of several workers that of this one.
         form: "torch", "numpy" (read-only) or "arrow" (record batches). They share Arrow's memory where the
             types allow.
 
         Raises DataError if an argument is wrong, or no executor can give the rows.
         """
-        batching = batching_of(self._part, batch_size, seed, epoch, shuffle, drop_last, rank, world)
+        batching = self._batching(batch_size, seed, epoch, shuffle, drop_last, rank, world)
         return self._read(batching, check_form(form))
+
+    def _batching(
+        self,
+        batch_size: int,
+        seed: int | None,
+        epoch: int,
+        shuffle: bool | None,
+        drop_last: bool,
+        rank: int | None,
+        world: int | None,
+    ) -> Batching:
+        usual = self._dataset.reading
+        if rank is None and world is None:
+            rank, world = usual.rank, usual.world
+        return batching_of(
+            self._part,
+            batch_size,
+            usual.seed if seed is None else seed,
+            epoch,
+            shuffle,
+            drop_last,
+            0 if rank is None else rank,
+            1 if world is None else world,
+        )
 
     def _read(self, batching: Batching, form: str) -> Iterator[Any]:
         placed = self._dataset.on()
-        found, shapes = placed.stored(), placed.shapes()
+        shapes = placed.shapes()
         ticket = batching.ticket(placed.spec(None), self._part)
-        for batch in batching.cut(read.stream(placed.owner, placed.source, found, ticket)):
+        for batch in batching.cut(placed.stream(ticket)):
             yield tensors.as_form(batch, form, shapes)
 
     def to_dataloader(
         self,
         batch_size: int,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         epoch: int = 1,
         shuffle: bool | None = None,
         drop_last: bool = False,
-        rank: int = 0,
-        world: int = 1,
+        rank: int | None = None,
+        world: int | None = None,
         **options: Any,
     ) -> DataLoader[Any]:
         """A torch DataLoader of the dictionaries that `batches` gives. Each `for` over it is the next epoch,
@@ -117,23 +160,23 @@ class Part:
         options: further ones of DataLoader, such as pin_memory. The executor makes the batches: there are no
             workers, samplers or collate functions.
         """
-        batching = batching_of(self._part, batch_size, seed, epoch, shuffle, drop_last, rank, world)
+        batching = self._batching(batch_size, seed, epoch, shuffle, drop_last, rank, world)
         return loader.dataloader(self._read, batching, options)
 
     def to_tf(
         self,
         batch_size: int,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         epoch: int = 1,
         shuffle: bool | None = None,
         drop_last: bool = False,
-        rank: int = 0,
-        world: int = 1,
+        rank: int | None = None,
+        world: int | None = None,
     ) -> Any:
         """A `tf.data.Dataset` of `(inputs, label, weight)` as far as there are, as Keras takes them; inputs
         are a dictionary where they have names. Each reading of it is the next epoch."""
-        batching = batching_of(self._part, batch_size, seed, epoch, shuffle, drop_last, rank, world)
+        batching = self._batching(batch_size, seed, epoch, shuffle, drop_last, rank, world)
         sections = self._dataset.on().sections(sampled=batching.shuffle)
         return loader.tensorflow(self._read, batching, sections, self._plain)
 

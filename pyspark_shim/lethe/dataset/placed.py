@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -75,8 +75,12 @@ class Placed:
         Raises DataError, which says what is wrong with its queries or columns.
         """
         self.stored()
+        return self.described(self.spec(loss))
+
+    def described(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The same of a message `DataSpec` of this dataset, which has been put."""
         try:
-            found: dict[str, Any] = self.owner.peer.call("dataset.describe", {"data": self.spec(loss)})
+            found: dict[str, Any] = self.owner.peer.call("dataset.describe", {"data": data})
         except flight.FAILED as error:
             raise DataError(flight.reason(error)) from None
         return found
@@ -113,6 +117,13 @@ class Placed:
         Raises DataError if no executor can give it.
         """
         return read.table(self.owner, self.source, self.stored(), ticket)
+
+    def stream(self, ticket: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+        """Its record batches, as they come.
+
+        Raises DataError if no executor can give them.
+        """
+        return read.stream(self.owner, self.source, self.stored(), ticket)
 
     def prepares(self) -> bool:
         """Whether raw rows need anything before a model gets them."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lethe import flight
+from lethe.contexts import Listing
 from lethe.errors import ConfigError
 from lethe.experiment.blame import raised
 from lethe.flight import Peer
@@ -42,8 +43,10 @@ class Adviser:
         self.text: str | None = None
 
     @staticmethod
-    def of(peer: Peer, experiment: str, search: Search) -> Adviser | None:
+    def of(peer: Peer, experiment: str, search: Search | Listing) -> Adviser | None:
         """None where there is nothing of the user's to ask."""
+        if not isinstance(search, Search):
+            return None
         needed = isinstance(search.suggests, Optimizer) or search.space.has_predicates
         return Adviser(peer, experiment, search) if needed else None
 

@@ -8,6 +8,8 @@ import textwrap
 import tokenize
 from typing import Any
 
+from lethe.contexts import Listing
+from lethe.function import Function
 from lethe.search import Search
 from lethe.supervised import Registered, Supervised
 
@@ -15,10 +17,16 @@ from lethe.supervised import Registered, Supervised
 CHARACTERS = 100_000
 
 
-def code(train: Supervised | Registered, search: Search) -> dict[str, str]:
-    """By part: the model generator as `model`, predicates as `constraint 1`, …"""
-    found = {"model": source(train.model)} if isinstance(train, Supervised) else {}
-    predicates = [constraint.predicate for constraint in search.space.constraints if constraint.predicate]
+def code(train: Supervised | Registered | Function, experiment: Search | Listing) -> dict[str, str]:
+    """By part: the model generator as `model`, a Python function as `train`, predicates as `constraint 1`,
+    …"""
+    found = {}
+    if not isinstance(train, Registered) and train.model is not None:
+        found["model"] = source(train.model)
+    if isinstance(train, Function):
+        found["train"] = source(train.train)
+    constraints = experiment.space.constraints if isinstance(experiment, Search) else []
+    predicates = [constraint.predicate for constraint in constraints if constraint.predicate]
     found.update({f"constraint {number}": source(rule) for number, rule in enumerate(predicates, 1)})
     return found
 

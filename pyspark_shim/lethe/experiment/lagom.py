@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lethe.application.application import Application
 from lethe.application.registry import application
+from lethe.contexts import Listing
 from lethe.dataset.columns import check_label
 from lethe.dataset.dataset import Dataset
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
 from lethe.dataset.rebuild import Rebuild
-from lethe.errors import ConfigError, DataError, LetheError
+from lethe.errors import ConfigError, DataError, ExperimentError, InstallError, LetheError
 from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
 from lethe.experiment.plan import Folder, plan, tidy
 from lethe.experiment.plan import folder as folder_of
 from lethe.experiment.runner import Runner
-from lethe.experiment.seed import trial_seed
 from lethe.experiment.slots import count, slots_of
+from lethe.experiment.trials import Train, Trials, trials_of
+from lethe.function import Function
 from lethe.progress import ProgressLine
 from lethe.result.model import TrainedModel, fetch_weights
 from lethe.result.result import Result
@@ -30,7 +32,7 @@ from lethe.search import Search
 from lethe.session.base import Session
 from lethe.session.find import active_session, session_of
 from lethe.settings import Settings
-from lethe.supervised import Registered, Supervised, check_search
+from lethe.supervised import Registered, Supervised, check_experiment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 
 
 def lagom(
-    train: Supervised | Registered,
+    train: Train | Callable[..., Any],
     dataset: Dataset | None,
-    experiment: Search,
+    experiment: Search | Listing,
     *,
     spark: SparkSession | Literal[False] | None = None,
     slots: int | None = None,
@@ -56,9 +58,9 @@ def lagom(
 ) -> Result:
     """Runs the experiment and returns its result.
 
-    train: what a trial does: `Supervised`, or `Registered` for a Rust function.
-    dataset: what it is trained on; None for functions that need no data.
-    experiment: `Search(...)`.
+    train: what a trial does: `Supervised`, a Python function (see `Function`), or `Registered` for one in
+    Rust. dataset: what it is trained on; None for functions that need no data.
+    experiment: `Single(...)`, `Search(...)` or `Distributed(...)`: the same function in each.
     spark: None takes the dataset's session, else the active one, and the local executor where there is none;
         a SparkSession takes that; False takes the local executor.
     slots: how many trials run at once. Default: as many as Spark has task slots (busy ones count); without
@@ -80,19 +82,28 @@ def lagom(
     Ctrl-C cancels the experiment within seconds and returns what there is (`result.interrupted`); SIGTERM
     cancels it and raises `Terminated`. Raises a LetheError whose first line says what to do.
     """
-    if not isinstance(train, Supervised | Registered):
-        raise ConfigError(f"train must be lethe.Supervised(…), not {type(train).__name__}")
+    if not isinstance(train, Supervised | Registered | Function):
+        if not callable(train):
+            raise ConfigError(f"train must be lethe.Supervised(…) or a function, not {type(train).__name__}")
+        train = Function(train)
     if dataset is not None and not isinstance(dataset, Dataset):
         raise ConfigError(
             f"dataset must be a lethe.Dataset, not {type(dataset).__name__}; "
             "use Dataset.from_spark(df, …), from_files(urls, …) or from_arrow(table, …)"
         )
-    if not isinstance(experiment, Search):
-        raise ConfigError(f"experiment must be lethe.Search(…), not {type(experiment).__name__}")
+    if not isinstance(experiment, Search | Listing):
+        raise ConfigError(
+            f"experiment must be lethe.Single(…), Search(…) or Distributed(…), not "
+            f"{type(experiment).__name__}"
+        )
     if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
         raise ConfigError(f"slots must be a whole number from 1, not {slots!r}")
+    if isinstance(experiment, Listing):
+        experiment = experiment.of(train, dataset is not None and dataset.has_validation)
     if isinstance(train, Supervised):
         _check_supervised(train, dataset, experiment)
+    elif isinstance(train, Function) and "dataset" in train.arguments and dataset is None:
+        raise ConfigError(f"the training function {train.name} asks for a dataset; give lagom one")
     with terminable():
         owner = application(_session(spark, dataset), settings)
         folder = folder_of(
@@ -102,11 +113,12 @@ def lagom(
             accept_changes=accept_changes,
             store=store,
             store_options=store_options,
+            kind=type(experiment).__name__.lower(),
         )
         return _run(owner, train, dataset, experiment, slots, folder, quiet)
 
 
-def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search) -> None:
+def _check_supervised(train: Supervised, dataset: Dataset | None, experiment: Search | Listing) -> None:
     if dataset is None:
         raise ConfigError(
             "Supervised needs a dataset; use Dataset.from_spark(df, …), from_files(urls, …) or "
@@ -122,7 +134,7 @@ def _check_supervised(train: Supervised, dataset: Dataset | None, search: Search
             f"the loss {train.loss} needs a label; name its column: Dataset.from_spark(df, features=…, "
             "label=…)"
         )
-    check_search(train, search, dataset.has_validation)
+    check_experiment(train, experiment, dataset.has_validation)
 
 
 def _session(spark: SparkSession | Literal[False] | None, dataset: Dataset | None) -> Session | None:
@@ -146,44 +158,90 @@ def _session(spark: SparkSession | Literal[False] | None, dataset: Dataset | Non
 
 def _run(
     owner: Application,
-    train: Supervised | Registered,
+    train: Train,
     dataset: Dataset | None,
-    search: Search,
+    experiment: Search | Listing,
     slots: int | None,
     folder: Folder,
     quiet: bool,
 ) -> Result:
-    preparer: Preparer | None = None
     runner: Runner | None = None
     loss = train.loss if isinstance(train, Supervised) else None
     placed = None if dataset is None else dataset.on(owner)
     try:
-        if isinstance(train, Supervised) and placed is not None:
-            from lethe.experiment.prepare import Preparer
-            from lethe.model.inputs import inputs_of
-
-            inputs = inputs_of(placed.describe(loss)["inputs"])
-            # Where a run before this one has trained, its first module here may fail like any other.
-            tried = folder.resumed and not folder.made and not folder.accept_changes
-            preparer = Preparer(owner.peer, folder.name, train.model, train.loss, inputs, resumed=tried)
-        elif placed is not None:
+        described = None
+        if placed is not None:
             placed.stored()
-        number = count(owner.session, slots, search.trials, owner.settings.threads)
+            if not isinstance(train, Registered) and train.model is not None:
+                described = placed.describe(loss)["inputs"]
+        expected = count(owner.session, slots, None, owner.settings.threads)
+        trials = trials_of(experiment, train, dataset, placed, loss, expected)
+        number = expected if trials.count is None else min(expected, trials.count)
+        preparer = _preparer(owner, train, trials, described, folder)
         data = None if placed is None else placed.spec(loss)
-        message = plan(train, data, search, folder, number)
-        adviser = Adviser.of(owner.peer, folder.name, search)
-        held = slots_of(owner, folder.name, number)
-        progress = ProgressLine(folder.name, search.trials, search.metrics[0], quiet)
+        message = plan(train, data, experiment, trials.source, folder, number)
+        adviser = Adviser.of(owner.peer, folder.name, experiment)
+        held = slots_of(owner, folder.name, number, _bundle(train, trials))
+        progress = ProgressLine(folder.name, trials.count, experiment.metrics[0], quiet)
         rebuild = None if dataset is None else partial(Rebuild, owner, dataset.source)
         runner = Runner(owner, message, held, preparer, adviser, progress, rebuild)
         found = runner.run()
     finally:
         tidy(folder, began=runner is not None and runner.began)
-    preprocessing = None if preparer is None or placed is None else _preprocessing(placed, loss, folder)
-    result = _result(owner, search, folder, found, preparer, preprocessing)
+    preprocessing = None
+    if placed is not None and not isinstance(train, Registered) and train.model is not None:
+        preprocessing = _preprocessing(placed, loss, folder)
+    best = _best(owner, train, experiment, trials, preparer, described, folder, found)
+    result = _result(owner, experiment, folder, found, best, preprocessing)
     if not quiet:
         print(result.summary())
     return result
+
+
+def _preparer(
+    owner: Application, train: Train, trials: Trials, described: Any, folder: Folder
+) -> Preparer | None:
+    """Makes the modules of native trials; None where trials have none, or make their own."""
+    if not isinstance(train, Supervised):
+        return None
+    from lethe.experiment.prepare import Preparer
+    from lethe.model.inputs import inputs_of
+
+    # Where a run before this one has trained, its first module here may fail like any other.
+    tried = folder.resumed and not folder.made and not folder.accept_changes
+    return Preparer(
+        owner.peer,
+        folder.name,
+        train.model,
+        train.loss,
+        inputs_of(described),
+        models=trials.models,
+        own_inputs=trials.inputs,
+        resumed=tried,
+    )
+
+
+def _bundle(train: Train, trials: Trials) -> bytes | None:
+    """What the workers of Python functions run."""
+    if not isinstance(train, Function):
+        return None
+    from lethe.worker.bundle import Bundle
+
+    bundle = Bundle(
+        train.train, train.arguments, train.model, train.generates, trials.models, dict(train.environment)
+    )
+    try:
+        return bundle.pickled()
+    except ImportError as error:
+        raise InstallError(
+            f"shipping a Python function needs cloudpickle ({error}); install it: pip install cloudpickle"
+        ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"the training function {train.name} cannot be shipped to its slots: {error}; what it uses of "
+            f"its "
+            "surroundings must be picklable: open connections, sessions and locks within it"
+        ) from error
 
 
 def _preprocessing(placed: Placed, loss: str | None, folder: Folder) -> Preprocessing | None:
@@ -201,22 +259,50 @@ def _preprocessing(placed: Placed, loss: str | None, folder: Folder) -> Preproce
     return found
 
 
-def _result(
+def _best(
     owner: Application,
-    search: Search,
+    train: Train,
+    experiment: Search | Listing,
+    trials: Trials,
+    preparer: Preparer | None,
+    described: Any,
     folder: Folder,
     message: dict[str, Any],
-    preparer: Preparer | None,
+) -> TrainedModel | None:
+    """The best trial's model; None if there is none, or a Python function has kept no torch module."""
+    best = next((trial for trial in message["trials"] if trial["trial"] == message["best"]), None)
+    if best is None or isinstance(train, Registered) or train.model is None:
+        return None
+    number = best["trial"]
+    try:
+        # Fetched now: the result is to be of use after the session has been stopped.
+        weights = fetch_weights(owner.peer, folder.name, number)
+    except ExperimentError:
+        if preparer is not None:
+            raise
+        return None
+    from lethe.model.generator import Generator
+    from lethe.model.inputs import inputs_of
+
+    if preparer is not None:
+        generator, inputs = preparer.generator(number), preparer.inputs(number)
+    else:
+        generator = Generator(trials.models.get(number, train.model))
+        inputs = trials.inputs.get(number, 0 if described is None else inputs_of(described))
+    # It may have been prepared and trained by a process before this one.
+    return TrainedModel(generator, best["hparams"], inputs, trials.seed(experiment.seed, number), weights)
+
+
+def _result(
+    owner: Application,
+    experiment: Search | Listing,
+    folder: Folder,
+    message: dict[str, Any],
+    model: TrainedModel | None,
     preprocessing: Preprocessing | None,
 ) -> Result:
-    model, path = None, None
-    best = next((trial for trial in message["trials"] if trial["trial"] == message["best"]), None)
-    if preparer is not None and best is not None:
-        # Fetched now: the result is to be of use after the session has been stopped.
-        weights = fetch_weights(owner.peer, folder.name, best["trial"])
-        # It may have been prepared and trained by a process before this one.
-        seed = trial_seed(search.seed, best["trial"])
-        model = TrainedModel(preparer.generator, best["hparams"], preparer.inputs, seed, weights)
+    path = None
+    if model is not None:
         try:
             folder.path.mkdir(exist_ok=True)
             path = model.save(folder.path / "best_model.pt")
@@ -225,7 +311,7 @@ def _result(
             warnings.warn(f"lethe: the best model was not saved: {error}", stacklevel=4)
     return Result(
         message,
-        objectives=search.objectives,
+        objectives=experiment.objectives,
         directory=str(folder.path),
         tables=Tables(folder.path, owner),
         model=model,

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lethe.contexts import Listing
 from lethe.errors import ConfigError
 from lethe.experiment.code import code
+from lethe.function import Function
 from lethe.search import Search
 from lethe.supervised import Registered, Supervised
 from lethe.version import PROTOCOL, installed
@@ -71,6 +73,7 @@ def folder(
     accept_changes: bool = False,
     store: str | None = None,
     store_options: Mapping[str, str] | None = None,
+    kind: str = "search",
 ) -> Folder:
     """The experiment's folder, which is made where it is not there; its last part is the experiment's name.
 
@@ -85,10 +88,10 @@ def folder(
         path = place(check_name(name), directory)
         found = path.is_dir()
         if not found:
-            new_folder(name, directory)
+            new_folder(name, directory, kind)
         # Where this host is new, its copy in the store is what there is; the driver looks.
         return Folder(path, found or store is not None, accept_changes, store, store_options, not found)
-    return Folder(new_folder(name, directory), store=store, store_options=store_options)
+    return Folder(new_folder(name, directory, kind), store=store, store_options=store_options)
 
 
 def _check_store(store: str | None, options: Mapping[str, str] | None) -> None:
@@ -106,15 +109,16 @@ def place(name: str, directory: str | None) -> Path:
     return Path(directory if directory is not None else DIRECTORY).absolute() / name
 
 
-def new_folder(name: str | None, directory: str | None) -> Path:
-    """Makes the folder of an experiment that is not there yet.
+def new_folder(name: str | None, directory: str | None, kind: str = "search") -> Path:
+    """Makes the folder of an experiment that is not there yet; one without a name is called by its kind and
+    the time.
 
     Raises ConfigError if the name is taken or the folder cannot be made.
     """
     chosen = (
         check_name(name)
         if name is not None
-        else f"search-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        else f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     )
     path = place(chosen, directory)
     try:
@@ -150,20 +154,25 @@ def _remove_empty(path: Path) -> None:
 
 
 def plan(
-    train: Supervised | Registered, data: dict[str, Any] | None, search: Search, folder: Folder, slots: int
+    train: Supervised | Registered | Function,
+    data: dict[str, Any] | None,
+    experiment: Search | Listing,
+    source: dict[str, Any],
+    folder: Folder,
+    slots: int,
 ) -> dict[str, Any]:
-    """The message `Plan`. data: the message `DataSpec`."""
+    """The message `Plan`. data: the message `DataSpec`. source: the message `Source`."""
     return {
         "protocol": PROTOCOL,
         "version": installed("lethe"),
         "experiment": folder.name,
-        "seed": search.seed,
-        "source": search.source(slots),
-        "objective": search.objective(),
+        "seed": experiment.seed,
+        "source": source,
+        "objective": experiment.objective(),
         "function": train.message(),
         "data": data,
         "slots": slots,
-        "code": code(train, search),
-        "retries": {"infrastructure": search.retries, "exceptions": search.retry_exceptions},
+        "code": code(train, experiment),
+        "retries": {"infrastructure": experiment.retries, "exceptions": experiment.retry_exceptions},
         **folder.message(),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lethe.errors import LetheError, ModelError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Preparer:
     """Generates modules for one experiment.
 
-    inputs: see `lethe.model.inputs`. resumed: an earlier run has shown that the generator's modules can be
+    inputs: see `lethe.model.inputs`. models, own_inputs: of single trials, by number, which have others.
+    resumed: an earlier run has shown that the generator's modules can be
     used.
     """
 
@@ -35,12 +36,24 @@ class Preparer:
         loss: str | None,
         inputs: Inputs,
         *,
+        models: Mapping[int, Callable[..., Any]] | None = None,
+        own_inputs: Mapping[int, Inputs] | None = None,
         resumed: bool = False,
     ) -> None:
         self._peer, self._experiment, self._loss = peer, experiment, loss
-        self.generator, self.inputs = Generator(model), inputs
+        self._generator, self._inputs = Generator(model), inputs
+        self._own = {trial: Generator(own) for trial, own in (models or {}).items()}
+        self._own_inputs = own_inputs or {}
         self._programs = Programs()
         self._first = not resumed
+
+    def generator(self, trial: int) -> Generator:
+        """Of this trial."""
+        return self._own.get(trial, self._generator)
+
+    def inputs(self, trial: int) -> Inputs:
+        """That it is told."""
+        return self._own_inputs.get(trial, self._inputs)
 
     def prepare(self, trial: int, seed: int, hparams: dict[str, Any]) -> None:
         """Puts the trial's program and weights, or says why there are none. It is asked for again after a
@@ -64,7 +77,7 @@ class Preparer:
         )
 
     def _ready(self, trial: int, seed: int, hparams: dict[str, Any]) -> dict[str, Any]:
-        module = self.generator(hparams, self.inputs, seed)
+        module = self.generator(trial)(hparams, self.inputs(trial), seed)
         if self._loss is None and not hasattr(module, STEPS[0]):
             raise ModelError(
                 f"the model {type(module).__name__} has no training_step(batch); define it, or name a loss: "

@@ -169,6 +169,8 @@ class Runner:
             self._progress.notice(f"trial {event['trial']} failed: {first}")
         elif event["type"] == "lacks":
             self._lacks(event)
+        elif event["type"] == "log":
+            self._progress.log(int(event["trial"]), str(event["text"]))
         elif event["type"] == "notice":
             self._progress.notice(str(event["text"]))
 

@@ -59,9 +59,16 @@ class Slots(ABC):
 class SparkSlots(Slots):
     """One task a slot, in one job; those that have lost their data come back in jobs of their own."""
 
-    def __init__(self, application: Application, session: Session, experiment: str, slots: int) -> None:
+    def __init__(
+        self,
+        application: Application,
+        session: Session,
+        experiment: str,
+        slots: int,
+        function: bytes | None = None,
+    ) -> None:
         self._application, self._session = application, session
-        self._experiment, self._slots = experiment, slots
+        self._experiment, self._slots, self._function = experiment, slots, function
         #: Each with the slots that it still holds, or that are to be opened again when it ends.
         self._jobs: list[tuple[Job, set[int]]] = []
         self._without_data: set[int] = set()
@@ -73,7 +80,7 @@ class SparkSlots(Slots):
         self._submit(set(range(self._slots)))
 
     def _submit(self, numbers: set[int]) -> None:
-        task = slot_task(self._application.request, self._experiment, tuple(sorted(numbers)))
+        task = slot_task(self._application.request, self._experiment, tuple(sorted(numbers)), self._function)
         spark, slots = self._session.spark, len(numbers)
         job = Job(
             self._session,
@@ -144,9 +151,11 @@ class SparkSlots(Slots):
 class LocalSlots(Slots):
     """One thread a slot; it only holds the slot, training is in the executor's workers."""
 
-    def __init__(self, application: Application, experiment: str, slots: int) -> None:
+    def __init__(
+        self, application: Application, experiment: str, slots: int, function: bytes | None = None
+    ) -> None:
         self._application, self._experiment = application, experiment
-        self._slots = slots
+        self._slots, self._function = slots, function
         self._errors: list[str | None] = []
         self._without_data: set[int] = set()
         self._threads: list[threading.Thread] = []
@@ -155,7 +164,7 @@ class LocalSlots(Slots):
         gpu = first_gpu() if slot == 0 else None
         try:
             place = self._application.local_place()
-            error = hold_slot(self._application.request, place, self._experiment, slot, gpu)
+            error = hold_slot(self._application.request, place, self._experiment, slot, gpu, self._function)
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
         self._errors.append(error)
@@ -209,7 +218,8 @@ def count(session: Session | None, wanted: int | None, trials: int | None, threa
     return wanted if trials is None else min(wanted, trials)
 
 
-def slots_of(application: Application, experiment: str, number: int) -> Slots:
+def slots_of(application: Application, experiment: str, number: int, function: bytes | None = None) -> Slots:
+    """function: what their workers run in Python, pickled."""
     if application.session is not None:
-        return SparkSlots(application, application.session, experiment, number)
-    return LocalSlots(application, experiment, number)
+        return SparkSlots(application, application.session, experiment, number, function)
+    return LocalSlots(application, experiment, number, function)

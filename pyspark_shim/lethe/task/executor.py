@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -
         "info": str(info),
         "log": str(log),
         "trainer": str(process.binary("lethe-trainer")),
+        "python": sys.executable,
         "libtorch": None if beside == libtorch.resolve() else str(libtorch),
         "memory_limit": request.memory_limit,
         "disk_limit": request.disk_limit,

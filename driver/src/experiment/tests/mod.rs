@@ -2,6 +2,7 @@
 
 mod budgets;
 mod ends;
+mod gangs;
 mod pauses;
 mod properties;
 mod resumes;
@@ -44,6 +45,8 @@ pub(crate) fn settings(trials: u32, slots: u32) -> Settings {
         },
         function: Function::Registered { name: "sleep".into(), epochs: 9 },
         data: None,
+        workers: 1,
+        listed: Vec::new(),
         checkpoint_every_s: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Properties over random histories, under every rule.
 
-use lethe_flight::message::experiment::End;
+use lethe_flight::message::experiment::{End, Listed};
 use proptest::prelude::*;
 
 use super::world::{Step, World};
@@ -20,6 +20,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => pick().prop_map(Step::Again),
         16 => (pick(), pick()).prop_map(|(which, how)| Step::Answer(which, how)),
         1 => pick().prop_map(Step::TrialTimeUp),
+        1 => Just(Step::GatherTimeUp),
         1 => pick().prop_map(Step::Kill),
     ]
 }
@@ -59,7 +60,9 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
         prop::option::weighted(0.2, Just(1.0)),
     );
     let rest = (any::<bool>(), any::<bool>(), 0..3u32, any::<bool>());
-    (stopping(), ahead, budget, rest).prop_map(|(stopping, ahead, budget, rest)| {
+    // Of how many slots each trial is, in a third of the cases.
+    let gangs = prop::option::weighted(0.3, prop::collection::vec(1..4u32, TRIALS as usize));
+    (stopping(), ahead, budget, rest, gangs).prop_map(|(stopping, ahead, budget, rest, gangs)| {
         let (epochs, target, trial_seconds) = budget;
         let (checked, model, exceptions, minimise) = rest;
         let mut settings = settings(TRIALS, 2);
@@ -71,6 +74,10 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
         if minimise {
             settings.objective.direction = Direction::Min;
             settings.budget.target = None;
+        }
+        for (replicate, workers) in (0..).zip(gangs.unwrap_or_default()) {
+            let (name, hparams) = (String::new(), Hparams::new());
+            settings.listed.push(Listed { name, hparams, replicate, data: None, workers });
         }
         (settings, stopping)
     })

@@ -10,7 +10,7 @@ use lethe_flight::message::training::{CheckpointRef, Verdict};
 
 use super::*;
 use crate::experiment::state::Course;
-use crate::experiment::trial::Phase;
+use crate::experiment::trial::{Phase, Trial};
 use crate::journal::{Entry, Folder, Header, Log, Reader};
 
 /// One thing that happens; `u8`s choose among what is there.
@@ -31,6 +31,8 @@ pub enum Step {
     /// Something that was asked for is answered.
     Answer(u8, u8),
     TrialTimeUp(u8),
+    /// Too few slots have come for the trial that waits for several.
+    GatherTimeUp,
     End(u8),
     /// The driver is killed, and resumed from its journal. Some of the checkpoints are gone.
     Kill(u8),
@@ -68,6 +70,8 @@ pub struct World {
     mail: Vec<Event>,
     past: Vec<Event>,
     requests: Vec<Action>,
+    /// The trial and attempt whose timer runs.
+    gathering: Option<(u32, u32)>,
     checkpoints: BTreeSet<CheckpointRef>,
     lost: BTreeSet<CheckpointRef>,
     attempts: BTreeMap<u32, u32>,
@@ -93,6 +97,7 @@ pub fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
             budget: settings.budget,
             optimizer: Choice::Random,
             stopping: stopping.clone(),
+            workers: 1,
         },
         objective: settings.objective.clone(),
         function: settings.function.clone(),
@@ -123,6 +128,7 @@ impl World {
             mail: Vec::new(),
             past: Vec::new(),
             requests: Vec::new(),
+            gathering: None,
             checkpoints: BTreeSet::new(),
             lost: BTreeSet::new(),
             attempts: BTreeMap::new(),
@@ -166,6 +172,11 @@ impl World {
                     self.mail.push(Event::TrialTimeUp { trial: spec.trial, attempt: spec.attempt });
                 }
             }
+            Step::GatherTimeUp => {
+                if let Some((trial, attempt)) = self.gathering.take() {
+                    self.handle(Event::GatherTimeUp { trial, attempt });
+                }
+            }
             Step::End(how) => self.handle(match how % 3 {
                 0 => Event::Cancel { reason: "test".into() },
                 1 => Event::TimeUp,
@@ -198,6 +209,13 @@ impl World {
                 self.end(slot, Outcome::Paused);
             }
             _ if attempt.waits => {}
+            // Another rank works along, and waits for nobody.
+            _ if attempt.spec.gang.is_some_and(|gang| gang.rank > 0) => {
+                attempt.epoch += 1;
+                if attempt.epoch == self.settings.function.epochs() {
+                    self.end(slot, Outcome::Finished);
+                }
+            }
             _ => {
                 attempt.epoch += 1;
                 let (epoch, spec) = (attempt.epoch, &attempt.spec);
@@ -217,6 +235,9 @@ impl World {
     /// The driver itself says that a checkpoint is complete: at once, and once.
     fn save(&mut self, slot: u64) {
         let Some(Attempt { spec, epoch, .. }) = self.held.get(&slot) else { return };
+        if spec.gang.is_some_and(|gang| gang.rank > 0) {
+            return;
+        }
         let (trial, attempt, epoch) = (spec.trial, spec.attempt, *epoch);
         if epoch > 0 && self.checkpoints.insert(CheckpointRef { trial, attempt, epoch }) {
             self.handle(Event::Checkpointed { slot: SlotKey(slot), trial, attempt, epoch });
@@ -278,16 +299,24 @@ impl World {
     }
 
     fn running(&self) -> Vec<u32> {
-        self.experiment.state.slots.values().filter_map(|slot| slot.running).collect()
+        let running = |trial: &&Trial| matches!(trial.phase, Phase::Running { .. });
+        self.experiment.state.trials.iter().filter(running).map(|trial| trial.number).collect()
     }
 
     /// Whose attempt ends by this event, which will be the cause of another attempt if there is one.
     fn count(&mut self, event: &Event) -> Option<u32> {
-        let running = |slot: &SlotKey| self.experiment.state.slots.get(slot).and_then(|slot| slot.running);
+        // Of a gang that was given up, ranks may be at work still.
+        let running = |slot: &SlotKey| {
+            let slot = self.experiment.state.slots.get(slot)?;
+            slot.running.filter(|&trial| self.experiment.is_running(trial, slot.attempt))
+        };
+        let speaks = |slot: &SlotKey, trial: u32, attempt: u32, outcome: &Outcome| {
+            let ends = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost { .. });
+            self.experiment.is_current(*slot, trial, attempt)
+                || ends && self.experiment.holds(*slot, trial, attempt) && running(slot).is_some()
+        };
         let (trial, outcome) = match event {
-            Event::Ended { slot, trial, attempt, outcome, .. }
-                if self.experiment.is_current(*slot, *trial, *attempt) =>
-            {
+            Event::Ended { slot, trial, attempt, outcome, .. } if speaks(slot, *trial, *attempt, outcome) => {
                 (*trial, outcome.clone())
             }
             Event::SlotLeft { slot, .. } => (running(slot)?, Outcome::Lost { error: String::new() }),
@@ -307,6 +336,14 @@ impl World {
     }
 
     fn see(&mut self, actions: Vec<Action>) {
+        let whole = |specs: Vec<(u64, TrialSpec)>| {
+            for (_, spec) in &specs {
+                let Some(gang) = spec.gang else { continue };
+                let ranks = specs.iter().filter(|(_, other)| other.trial == spec.trial);
+                assert_eq!(ranks.count(), gang.world as usize, "a gang begins when it is whole");
+            }
+        };
+        whole(specs(&actions));
         let closes = actions.iter().any(|action| matches!(action, Action::Over { .. }));
         for action in actions {
             match action {
@@ -327,8 +364,11 @@ impl World {
                         held.told = Some(verdict);
                     }
                 }
-                Action::Stop { slot, .. } => {
-                    if let Some(held) = self.held.get_mut(&slot.0) {
+                Action::StartGatherTimer { trial, attempt } => self.gathering = Some((trial, attempt)),
+                Action::Stop { slot, trial, attempt, .. } => {
+                    if let Some(held) = self.held.get_mut(&slot.0)
+                        && (held.spec.trial, held.spec.attempt) == (trial, attempt)
+                    {
                         held.told = Some(Verdict::Stop);
                     }
                 }
@@ -359,8 +399,9 @@ impl World {
         assert!(self.over.is_none() && self.experiment.state.course == Course::Searching, "after its end");
         let epochs = self.settings.budget.epochs.unwrap_or(u64::MAX);
         assert!(self.experiment.progress().epochs < epochs, "the epochs were spent before");
+        let rank = spec.gang.map_or(0, |gang| gang.rank);
         let attempts = self.attempts.entry(spec.trial).or_default();
-        *attempts += 1;
+        *attempts += u32::from(rank == 0);
         assert_eq!(*attempts, spec.attempt, "attempts are numbered one by one");
         let causes = self.causes.get(&spec.trial).copied().unwrap_or_default();
         let Causes { losses, exceptions, others } = causes;
@@ -369,7 +410,12 @@ impl World {
         if let Some(checkpoint) = spec.checkpoint {
             assert!(self.checkpoints.contains(&checkpoint), "from a checkpoint that was dropped");
         }
-        let twice = self.held.values().any(|held| held.spec.trial == spec.trial);
+        let twice = self.held.values().any(|held| {
+            let of = held.spec.gang.map_or(0, |gang| gang.rank);
+            // Of a gang that was given up, others may be at work still.
+            held.spec.trial == spec.trial
+                && (spec.gang.is_none() || held.spec.attempt == spec.attempt && of == rank)
+        });
         // A worker whose slot was lost may not know it yet: then its slot has left, and the mail says so.
         assert!(!twice, "a trial is on two slots");
         let epoch = spec.checkpoint.map_or(0, |checkpoint| checkpoint.epoch);
@@ -397,7 +443,7 @@ impl World {
             _ = match record.unwrap().entry {
                 Entry::Event(event) => replayed.handle(event),
                 Entry::Resumed(plan) => {
-                    let Source::Search { stopping, .. } = plan.source;
+                    let Source::Search { stopping, .. } = plan.source else { panic!("no search") };
                     let other = (stopping != former).then(|| rule(&stopping, &self.settings));
                     former = stopping;
                     replayed.restart(self.settings.clone(), other)
@@ -423,6 +469,7 @@ impl World {
         self.mail.clear();
         self.past.clear();
         self.requests.clear();
+        self.gathering = None;
         // Some had ended before the search did; the others go on.
         let over =
             |trial: &u32| matches!(self.experiment.state.trials[*trial as usize].phase, Phase::Ended(_));
@@ -467,8 +514,9 @@ impl World {
             if self.over.is_some() {
                 return;
             }
-            if self.experiment.state.slots.is_empty() {
-                self.join(1000 + round);
+            let most = self.settings.listed.iter().map(|listed| listed.workers).max().unwrap_or(1);
+            for slot in self.experiment.state.slots.len() as u32..most {
+                self.join(1000 + round * most + slot);
             }
             while !self.mail.is_empty() {
                 let event = self.mail.remove(0);

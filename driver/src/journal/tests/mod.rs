@@ -39,6 +39,7 @@ fn plan() -> Plan {
             budget: Budget { trials: Some(3), ..Budget::default() },
             optimizer: Optimizer::Random,
             stopping: Stopping::None,
+            workers: 1,
         },
         objective: Objective {
             metric: "loss".into(),

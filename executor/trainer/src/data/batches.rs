@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use lethe_flight::message::dataset::{Dtype, Sampling, Section};
 use lethe_view::MappedView;
-use lethe_view::gather::copy_rows;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
@@ -89,7 +88,7 @@ impl Buffer {
         let out = unsafe {
             std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<u8>(), rows.len() * row_bytes)
         };
-        copy_rows(view.section(&self.section), row_bytes, rows, out);
+        view.gather(&self.section, rows, out);
         let tensor = if rows.len() == capacity {
             self.tensor.shallow_clone()
         } else {

@@ -35,6 +35,9 @@ impl Registry {
     pub fn find(&self, function: &Function) -> Result<&dyn TrainingFunction> {
         match function {
             Function::Supervised(_) => Ok(&*self.supervised),
+            Function::Python { name, .. } => Err(Error::Worker(format!(
+                "the Python function {name:?} was given to the trainer: its slot's task has not opened it with one"
+            ))),
             Function::Registered { name, .. } => match self.functions.get(name) {
                 Some(function) => Ok(&**function),
                 None => {

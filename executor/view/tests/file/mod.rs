@@ -67,7 +67,7 @@ impl ViewFile {
     fn section(&mut self, name: &str, dtype: Dtype, shape: &[u64], bytes: &[u8]) -> Section {
         let offset = self.aligned();
         self.bytes.extend_from_slice(bytes);
-        Section { name: name.into(), dtype, shape: shape.to_vec(), offset }
+        Section { name: name.into(), dtype, shape: shape.to_vec(), offset, taken: None }
     }
 
     fn aligned(&mut self) -> u64 {
@@ -91,7 +91,8 @@ impl ViewFile {
 pub fn add_zeros(view: &mut View, name: &str, shape: &[u64]) {
     let file = std::fs::File::options().write(true).open(&view.path).unwrap();
     let offset = file.metadata().unwrap().len().next_multiple_of(64);
-    let section = Section { name: name.into(), dtype: Dtype::Float32, shape: shape.to_vec(), offset };
+    let section =
+        Section { name: name.into(), dtype: Dtype::Float32, shape: shape.to_vec(), offset, taken: None };
     file.set_len(offset + view.rows * section.row_bytes()).unwrap();
     view.inputs.push(section);
 }

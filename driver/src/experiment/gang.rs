@@ -1,0 +1,115 @@
+//! Trials that take several slots at once.
+//!
+//! A gang begins when it is whole. Free slots are kept for the one that has waited longest, and nothing else begins
+//! meanwhile: so gangs neither starve nor hold slots that another one waits for. Rank 0 speaks for all: its reports,
+//! checkpoints and end are the trial's. A rank that fails or is lost takes its gang with it, and the trial goes on
+//! as any other that was lost.
+
+use lethe_flight::message::experiment::TrialState;
+use lethe_flight::message::training::Outcome;
+
+use super::trial::{Class, Phase, Told};
+use super::{Action, Experiment, SlotKey};
+
+impl Experiment {
+    /// The trial that is handed out next.
+    pub(super) fn next_ready(&self) -> Option<(Class, u32)> {
+        let waits = self.state.gathering.and_then(|number| {
+            let entry = (self.state.trial(number)?.class, number);
+            self.state.ready.contains(&entry).then_some(entry)
+        });
+        waits.or_else(|| self.state.ready.first().copied())
+    }
+
+    /// Keeps free slots for the trial.
+    pub(super) fn gather(&mut self, number: u32, out: &mut Vec<Action>) {
+        if self.state.gathering == Some(number) {
+            return;
+        }
+        self.state.gathering = Some(number);
+        let (workers, free) = (self.settings.workers(number), self.state.free.len());
+        out.push(Action::Notice {
+            text: format!("trial {number} waits for {workers} slots at once: {free} are free"),
+        });
+        self.start_gather_timer(number, out);
+    }
+
+    fn start_gather_timer(&self, number: u32, out: &mut Vec<Action>) {
+        let attempt = self.state.trial(number).map_or(0, |trial| trial.attempts) + 1;
+        out.push(Action::StartGatherTimer { trial: number, attempt });
+    }
+
+    /// Where there are not as many slots, working or not, the trial will not begin.
+    pub(super) fn gather_time_up(&mut self, number: u32, attempt: u32, out: &mut Vec<Action>) {
+        let waits = self.state.gathering == Some(number)
+            && self.state.searching()
+            && self.state.trial(number).is_some_and(|trial| {
+                trial.attempts + 1 == attempt && self.state.ready.contains(&(trial.class, number))
+            });
+        if !waits {
+            return;
+        }
+        let workers = self.settings.workers(number);
+        let came = self.state.slots.values().filter(|slot| slot.ready).count();
+        if came >= workers as usize {
+            // They are at work, and will be free.
+            return self.start_gather_timer(number, out);
+        }
+        self.state.gathering = None;
+        let error = format!(
+            "trial {number} needs {workers} slots at once, and {came} came in time: ask for fewer workers, or give \
+             the application more task slots"
+        );
+        self.end_trial(number, TrialState::Failed, Some(error), out);
+    }
+
+    /// Another rank than the one that speaks for the trial has ended, or one of a gang that was given up.
+    pub(super) fn rank_ended(
+        &mut self,
+        key: SlotKey,
+        number: u32,
+        attempt: u32,
+        outcome: Outcome,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.holds(key, number, attempt) {
+            return;
+        }
+        self.free(key);
+        let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
+        if !trial.is_running(attempt) {
+            return;
+        }
+        trial.others.retain(|other| *other != key);
+        let told = trial.told();
+        match outcome {
+            // Rank 0 says what came of it.
+            Outcome::Finished | Outcome::Stopped | Outcome::Paused => {}
+            Outcome::Failed { error } => {
+                self.dismiss(number, out);
+                self.fail(number, error, out);
+            }
+            Outcome::Lost { error } => {
+                self.dismiss(number, out);
+                match told {
+                    Told::Stop => self.end_trial(number, TrialState::Stopped, None, out),
+                    Told::Nothing | Told::Pause => self.lose(number, &error, out),
+                }
+            }
+        }
+    }
+
+    /// The attempt is over: ranks that are still at work on it stop.
+    pub(super) fn dismiss(&mut self, number: u32, out: &mut Vec<Action>) {
+        let Some(trial) = self.state.trials.get_mut(number as usize) else { return };
+        let Phase::Running { slot, .. } = trial.phase else { return };
+        let attempt = trial.attempts;
+        let others = std::mem::take(&mut trial.others);
+        for key in std::iter::once(slot).chain(others) {
+            if self.holds(key, number, attempt) {
+                let why = "its gang is broken up".to_owned();
+                out.push(Action::Stop { slot: key, trial: number, attempt, why });
+            }
+        }
+    }
+}

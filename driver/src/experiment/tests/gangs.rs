@@ -1,0 +1,136 @@
+use lethe_flight::message::experiment::Listed;
+
+use super::*;
+
+/// Trials that take so many slots each, in this order.
+fn bench(workers: &[u32], slots: u32) -> Bench {
+    let mut settings = settings(workers.len() as u32, slots);
+    for (replicate, &workers) in (0..).zip(workers) {
+        let (name, hparams) = (String::new(), Hparams::new());
+        settings.listed.push(Listed { name, hparams, replicate, data: None, workers });
+    }
+    Bench::new(settings, Stopping::None)
+}
+
+fn ranks(actions: &[Action]) -> Vec<(u64, u32, u32, u32)> {
+    let rank = |(slot, spec): (u64, TrialSpec)| {
+        let gang = spec.gang.unwrap();
+        (slot, spec.trial, gang.rank, gang.world)
+    };
+    specs(actions).into_iter().map(rank).collect()
+}
+
+fn stopped(actions: &[Action]) -> Vec<u64> {
+    let slot = |action: &Action| match action {
+        Action::Stop { slot, .. } => Some(slot.0),
+        _ => None,
+    };
+    actions.iter().filter_map(slot).collect()
+}
+
+fn notices(actions: &[Action]) -> Vec<&str> {
+    let mut found = Vec::new();
+    for action in actions {
+        if let Action::Notice { text } = action {
+            found.push(text.as_str());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_gang_waits_until_it_is_whole_and_gets_its_ranks_at_once() {
+    let mut bench = bench(&[3], 3);
+    let first = bench.slot(0, 0);
+    assert!(assigned(&first).is_empty());
+    assert_eq!(notices(&first), ["trial 0 waits for 3 slots at once: 1 are free"]);
+    assert!(bench.slot(1, 1).is_empty(), "it is said once");
+    assert_eq!(ranks(&bench.slot(2, 2)), [(0, 0, 0, 3), (1, 0, 1, 3), (2, 0, 2, 3)]);
+}
+
+#[test]
+fn slots_are_kept_for_the_gang_that_waits() {
+    // One trial of one slot runs; the gang after it is not overtaken by the next ones.
+    let mut bench = bench(&[1, 2, 1, 1], 2);
+    assert_eq!(assigned(&bench.slot(0, 0)), [(0, 0, 1)]);
+    assert!(assigned(&bench.slot(1, 1)).is_empty());
+    assert_eq!(ranks(&bench.finish(0, 0, 0.5)), [(0, 1, 0, 2), (1, 1, 1, 2)]);
+    assert_eq!(assigned(&bench.finish(0, 1, 0.5)), [(0, 2, 1)]);
+}
+
+#[test]
+fn rank_0_speaks_for_all_and_the_others_follow_it() {
+    let mut bench = bench(&[2, 1, 1], 2);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    assert!(bench.report(1, 0, 1, 1, 0.9).is_empty(), "what another rank reports is nobody's");
+    bench.report(0, 0, 1, 1, 0.3);
+    let actions = bench.ended(0, 0, 1, Outcome::Finished);
+    assert_eq!(stopped(&actions), [1]);
+    assert_eq!(bench.state(0), TrialState::Finished);
+    assert_eq!(bench.trial(0).value, Some(0.3));
+    assert_eq!(assigned(&actions), [(0, 1, 1)], "the other slot is at work still");
+    assert_eq!(assigned(&bench.ended(1, 0, 1, Outcome::Stopped)), [(1, 2, 1)]);
+}
+
+#[test]
+fn a_rank_that_is_lost_takes_its_gang_with_it_once() {
+    let mut bench = bench(&[2], 2);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    let actions = bench.leave(1);
+    assert_eq!(stopped(&actions), [0]);
+    assert_eq!(bench.state(0), TrialState::Waiting);
+    // The other rank is lost too: the trial's loss has been counted.
+    assert!(notices(&bench.leave(0)).is_empty());
+    bench.slot(2, 0);
+    assert_eq!(ranks(&bench.slot(3, 1)), [(2, 0, 0, 2), (3, 0, 1, 2)]);
+    assert_eq!(bench.trial(0).attempts, 2);
+    // A message of the former gang's is old news.
+    assert!(bench.ended(0, 0, 1, failed("late")).is_empty());
+    assert_eq!(bench.state(0), TrialState::Running);
+}
+
+#[test]
+fn an_exception_on_any_rank_is_the_trials() {
+    let mut bench = bench(&[2], 2);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    let actions = bench.ended(1, 0, 1, failed("ValueError: no"));
+    assert_eq!(stopped(&actions), [0]);
+    assert_eq!(bench.trial(0).error.as_deref(), Some("ValueError: no"));
+    assert!(over(&actions).is_some());
+}
+
+#[test]
+fn a_gang_that_cannot_become_whole_gives_up_and_says_how_many_came() {
+    let mut bench = bench(&[3], 3);
+    let waits = bench.slot(0, 0);
+    assert!(waits.contains(&Action::StartGatherTimer { trial: 0, attempt: 1 }));
+    bench.slot(1, 1);
+    bench.handle(Event::GatherTimeUp { trial: 0, attempt: 1 });
+    let error = bench.trial(0).error.unwrap();
+    assert!(error.starts_with("trial 0 needs 3 slots at once, and 2 came in time: "), "{error}");
+}
+
+#[test]
+fn a_gang_whose_slots_are_at_work_waits_on() {
+    let mut bench = bench(&[1, 2], 2);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    let actions = bench.handle(Event::GatherTimeUp { trial: 1, attempt: 1 });
+    assert_eq!(actions, [Action::StartGatherTimer { trial: 1, attempt: 1 }]);
+    assert_eq!(ranks(&bench.finish(0, 0, 0.5)).len(), 2);
+}
+
+#[test]
+fn trials_of_one_replicate_have_its_seed() {
+    let mut settings = settings(3, 1);
+    for replicate in [0, 0, 1] {
+        let (name, hparams) = (String::new(), Hparams::new());
+        settings.listed.push(Listed { name, hparams, replicate, data: None, workers: 1 });
+    }
+    let seeds: Vec<u64> = (0..3).map(|trial| settings.seed_of(trial)).collect();
+    assert_eq!((seeds[0], seeds[2]), (seeds[1], crate::experiment::trial_seed(settings.seed, 1)));
+    assert_eq!(seeds[0], crate::experiment::trial_seed(settings.seed, 0), "as a search's first trial");
+}

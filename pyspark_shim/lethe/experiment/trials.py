@@ -1,0 +1,143 @@
+"""Where an experiment's trials come from, and what each of them has of its own."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lethe.contexts import Entry, Listing
+from lethe.errors import ConfigError
+from lethe.experiment.seed import trial_seed
+from lethe.function import Function
+from lethe.search import Search
+from lethe.stopping.halving import BOHB, Hyperband
+from lethe.stopping.pbt import PBT
+from lethe.supervised import Registered, Supervised
+
+if TYPE_CHECKING:
+    from lethe.dataset.dataset import Dataset
+    from lethe.dataset.placed import Placed
+    from lethe.model.inputs import Inputs
+
+Train = Supervised | Registered | Function
+Generator = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """source: the message `Source`. count: how many there will be, if that is known.
+
+    models, inputs: the generator of single trials, and what it is told, by number, where they are not the
+    experiment's. replicates: the number of the trial whose seed they have.
+    """
+
+    source: dict[str, Any]
+    count: int | None
+    models: Mapping[int, Generator] = field(default_factory=dict)
+    inputs: Mapping[int, Inputs] = field(default_factory=dict)
+    replicates: Mapping[int, int] = field(default_factory=dict)
+
+    def seed(self, seed: int, trial: int) -> int:
+        """Of the trial, in an experiment of that seed."""
+        return trial_seed(seed, self.replicates.get(trial, trial))
+
+
+def trials_of(
+    experiment: Search | Listing,
+    train: Train,
+    dataset: Dataset | None,
+    placed: Placed | None,
+    loss: str | None,
+    slots: int,
+) -> Trials:
+    """Raises ConfigError if the experiment does not fit the function; DataError if the data of a trial cannot
+    be had."""
+    if isinstance(experiment, Search):
+        return Trials(_searched(experiment, train, slots), experiment.trials)
+    return _listed(experiment, train, dataset, placed, loss)
+
+
+def _searched(search: Search, train: Train, slots: int) -> dict[str, Any]:
+    source = search.source(slots)
+    if not isinstance(train, Function):
+        return source
+    if isinstance(search.stopping, BOHB | Hyperband) and train.epochs is None:
+        raise ConfigError(
+            f"{type(search.stopping).__name__} has to know how many steps the function reports: "
+            f"lethe.Function({train.name}, epochs=…)"
+        )
+    if train.saves:
+        return source
+    if isinstance(search.stopping, PBT):
+        raise ConfigError(
+            f"PBT copies checkpoints, and the training function {train.name} takes none; add the argument "
+            "checkpoint, and call checkpoint.save(state) before each broadcast"
+        )
+    if source["stopping"].get("pause"):
+        warnings.warn(
+            f"lethe: the training function {train.name} takes no checkpoint, so that its trials cannot be "
+            f"paused: "
+            f"{type(search.stopping).__name__} stops at its rungs those that are not among the best by then",
+            stacklevel=6,
+        )
+        source["stopping"]["pause"] = False
+    return source
+
+
+def _listed(
+    listing: Listing, train: Train, dataset: Dataset | None, placed: Placed | None, loss: str | None
+) -> Trials:
+    entries = listing.entries(dataset)
+    models: dict[int, Generator] = {}
+    inputs: dict[int, Inputs] = {}
+    described: dict[str, Inputs] = {}
+    messages = []
+    own = None if placed is None else placed.spec(loss)
+    generator = None if isinstance(train, Registered) else train.model
+    for number, entry in enumerate(entries):
+        message: dict[str, Any] = {
+            "name": entry.name[:200],
+            "hparams": dict(entry.hparams),
+            "replicate": entry.replicate,
+        }
+        if entry.workers != 1:
+            message["workers"] = entry.workers
+        if entry.model is not None:
+            models[number] = entry.model(generator)
+        if entry.without or entry.dataset is not None:
+            there, data = _data(entry, placed, own, loss)
+            message["data"] = data
+            if generator is not None or entry.model is not None:
+                key = json.dumps(data, sort_keys=True)
+                if key not in described:
+                    described[key] = _inputs(there, data)
+                inputs[number] = described[key]
+        messages.append(message)
+    source: dict[str, Any] = {"type": "listed", "trials": messages}
+    if listing.trial_seconds is not None:
+        source["trial_seconds"] = listing.trial_seconds
+    replicates = {number: entry.replicate for number, entry in enumerate(entries)}
+    return Trials(source, len(messages), models, inputs, replicates)
+
+
+def _data(
+    entry: Entry, placed: Placed | None, own: dict[str, Any] | None, loss: str | None
+) -> tuple[Placed, dict[str, Any]]:
+    """The message `DataSpec` of a trial with data of its own."""
+    if placed is None or own is None:
+        raise ConfigError(f"{entry.name} leaves something out of a dataset; give lagom one")
+    if entry.dataset is None:
+        return placed, {**own, "without": list(entry.without)}
+    other = entry.dataset.on(placed.owner)
+    other.stored()
+    data = other.spec(loss)
+    return other, {**data, "without": list(entry.without)} if entry.without else data
+
+
+def _inputs(placed: Placed, data: dict[str, Any]) -> Inputs:
+    from lethe.model.inputs import inputs_of
+
+    return inputs_of(placed.described(data)["inputs"])

@@ -1,0 +1,75 @@
+"""The model of a trial: made by the user's generator under the trial's seed, and what is kept of it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from lethe.model.inputs import Inputs
+from lethe.worker import seeding
+from lethe.worker.tree import Arrays, encode
+
+#: What a generator may ask for by name.
+ARGUMENTS = ("hparams", "inputs")
+
+
+class Models:
+    """Makes modules, and remembers the last: its weights are the trial's."""
+
+    def __init__(
+        self, generator: Callable[..., Any], hparams: dict[str, Any], inputs: Inputs | None, seed: int
+    ) -> None:
+        self._generator, self._hparams, self._inputs, self._seed = generator, hparams, inputs, seed
+        self._last: Any = None
+        self._snapshot: Arrays | None = None
+
+    def make(self) -> Any:
+        """What the generator makes, on this worker's device. The same each time: under the trial's seed, with
+        all random states as they were after it."""
+        given = {"hparams": dict(self._hparams), "inputs": self._inputs}
+        asked = _asked(self._generator)
+        with seeding.late_imports(), _seeded(self._seed):
+            self._last = self._generator(**{name: given[name] for name in asked})
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(self._last, torch.nn.Module) and torch.cuda.is_available():
+            self._last = self._last.to("cuda")
+        return self._last
+
+    def snapshot(self) -> None:
+        """Keeps a copy of the weights as they are."""
+        self._snapshot = self._weights()
+
+    def kept(self) -> Arrays:
+        """Those of the snapshot, if there is one, else as they are; none of what is no torch module."""
+        return self._weights() if self._snapshot is None else self._snapshot
+
+    def _weights(self) -> Arrays:
+        torch = sys.modules.get("torch")
+        module = self._last
+        if torch is None or not isinstance(module, torch.nn.Module):
+            return {}
+        if type(module).__name__ == "DistributedDataParallel":
+            # It wraps the user's module.
+            module = module.module
+        from lethe.model.weights import named
+
+        return {name: encode(tensor, "x")[1]["x0"] for name, tensor in named(module).items()}
+
+
+def _asked(generator: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(generator).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return list(ARGUMENTS)
+    return [parameter.name for parameter in parameters if parameter.name in ARGUMENTS]
+
+
+def _seeded(seed: int) -> Any:
+    """Random states are the seed's within, and what they were after. Without torch no module is made by
+    it."""
+    if "torch" in sys.modules:
+        from lethe.model.generator import seeded
+
+        return seeded(seed)
+    return seeding.plainly_seeded(seed)

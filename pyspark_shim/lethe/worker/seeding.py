@@ -1,0 +1,96 @@
+"""Random numbers of a trial: those of `random`, NumPy, PyTorch and TensorFlow follow from its seed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+_SEEDERS: dict[str, Callable[[Any, int], object]] = {
+    "numpy": lambda numpy, seed: numpy.random.seed(seed % 2**32),
+    "torch": lambda torch, seed: torch.manual_seed(seed),
+    "tensorflow": lambda tensorflow, seed: tensorflow.random.set_seed(seed % 2**32),
+}
+_seed = 0
+
+
+def seed_all(seed: int) -> None:
+    """Seeds what is imported; the rest when it is."""
+    global _seed
+    _seed = seed
+    random.seed(seed)
+    for name, seeder in _SEEDERS.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            seeder(module, seed)
+
+
+def watch_imports() -> None:
+    """From now on these packages are seeded when they are imported: none is imported for that alone."""
+    sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in _SEEDERS:
+            return None
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    """The package's own loader, and then its seed."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._own.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._own
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._own
+        self._own.exec_module(module)
+        _SEEDERS[module.__name__](module, _seed)
+
+
+@contextlib.contextmanager
+def plainly_seeded(seed: int) -> Iterator[None]:
+    """Seeds `random` and NumPy within, and restores their states after."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = None if numpy is None else numpy.random.get_state()
+    random.seed(seed)
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def late_imports() -> Iterator[None]:
+    """What is imported within is seeded anew after: a worker's first trial finds the same as any other."""
+    before = set(sys.modules)
+    yield
+    for name, seeder in _SEEDERS.items():
+        if name in sys.modules and name not in before:
+            seeder(sys.modules[name], _seed)

@@ -1,0 +1,148 @@
+"""One attempt at one trial: the user's function, from its arguments to what came of it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from typing import Any
+
+from lethe import context
+from lethe.experiment.blame import raised
+from lethe.model.inputs import inputs_of
+from lethe.worker import arrays, seeding
+from lethe.worker.bundle import Bundle
+from lethe.worker.checkpoint import Checkpoint
+from lethe.worker.data import TrialData
+from lethe.worker.exchange import Exchange, Job
+from lethe.worker.model import Models
+from lethe.worker.outbox import Outbox
+from lethe.worker.prints import Printed
+from lethe.worker.reporter import Moment, Reporter
+from lethe.worker.stopped import TrialStopped
+
+_previous_end: float | None = None
+
+
+def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
+    """Runs the attempt, and says how it ended. Exceptions of the function are the trial's failure."""
+    global _previous_end
+    spec = job.run["spec"]
+    outbox = Outbox(exchange, printed, spec["trial"], spec["attempt"])
+    attempt = _Attempt(bundle, job, exchange, outbox)
+    outcome = attempt.run()
+    weights = None
+    if outcome["type"] in ("finished", "stopped"):
+        weights = attempt.keep()
+    first, end = attempt.began, time.monotonic()
+    timing = {"idle_s": 0.0, "setup_s": 0.0, "train_s": 0.0}
+    if first is not None:
+        idle = 0.0 if _previous_end is None else first - _previous_end
+        timing = {"idle_s": idle, "setup_s": first - job.arrived, "train_s": end - first}
+    del attempt
+    _tidy()
+    outbox.close()
+    ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
+    exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
+    _previous_end = time.monotonic()
+
+
+class _Attempt:
+    def __init__(self, bundle: Bundle, job: Job, exchange: Exchange, outbox: Outbox) -> None:
+        self._bundle, self._run, self._spec = bundle, job.run, job.run["spec"]
+        self._exchange, self._outbox = exchange, outbox
+        self._models: Models | None = None
+        self._moment: Moment | None = None
+        self._reporter: Reporter | None = None
+        self._checkpoint = Checkpoint(job.run.get("checkpoint"), self._spec.get("checkpoint_every_s"))
+        #: When the function was called.
+        self.began: float | None = None
+
+    def run(self) -> dict[str, Any]:
+        """The message `Outcome`."""
+        try:
+            self._call()
+        except TrialStopped:
+            assert self._reporter is not None
+            return {"type": self._reporter.told or "stopped"}
+        except BaseException as error:
+            # SystemExit too: the worker goes on.
+            return {"type": "failed", "error": raised("the training function", error)}
+        told = None if self._reporter is None else self._reporter.told
+        # A function that takes its end for an error and returns has ended all the same.
+        return {"type": told or "finished"}
+
+    def _call(self) -> None:
+        spec, run = self._spec, self._run
+        gang = spec.get("gang") or {"rank": 0, "world": 1}
+        context.enter(gang["rank"], gang["world"])
+        seeding.seed_all(spec["seed"])
+        # The function may change it: it is the trial's own.
+        hparams = dict(spec["hparams"])
+        meta = self._checkpoint.meta()
+        generator = self._bundle.models.get(spec["trial"], self._bundle.model)
+        view = run.get("view")
+        if generator is not None:
+            inputs = None if view is None else inputs_of(view["inputs"])
+            self._models = Models(generator, hparams, inputs, spec["seed"])
+        self._moment = Moment(spec, meta, self._snapshot)
+        attempt = self._exchange.begin(spec["trial"], spec["attempt"])
+        reporter = Reporter(spec, attempt, self._outbox, self._checkpoint, self._moment, self._save)
+        self._reporter = reporter
+        given: dict[str, Any] = {}
+        for name in self._bundle.arguments:
+            if name == "model":
+                assert self._models is not None
+                given[name] = self._models.make if self._bundle.generates else self._models.make()
+            elif name == "dataset":
+                given[name] = None if view is None else TrialData(self._exchange.peer, spec, view)
+            elif name == "hparams":
+                given[name] = hparams
+            elif name == "reporter":
+                given[name] = reporter
+            elif name == "checkpoint":
+                given[name] = self._checkpoint
+        self.began = time.monotonic()
+        reporter.returned(self._bundle.function(**given))
+
+    def _snapshot(self) -> None:
+        if self._models is not None:
+            self._models.snapshot()
+
+    def _save(self, epoch: int, first: int) -> bool:
+        """Writes a checkpoint and sends it on; False if the function has saved nothing."""
+        assert self._moment is not None
+        path = f"{self._run['checkpoints']}-{epoch}.arrow"
+        best = {"best": self._moment.value, "best_epoch": self._moment.epoch}
+        meta = {"epoch": epoch, "step": epoch, "first": first, **best}
+        model = {} if self._models is None else self._models.kept()
+        if not self._checkpoint.write(path, meta, model):
+            return False
+        # Reports go before the checkpoint that they belong to.
+        self._outbox.flush()
+        at = {"trial": self._spec["trial"], "attempt": self._spec["attempt"], "epoch": epoch}
+        self._exchange.send({"type": "checkpoint", **at, "path": path})
+        return True
+
+    def keep(self) -> str | None:
+        """Writes the model's weights if they may be the experiment's best; where they are."""
+        if self._models is None or self._moment is None or not self._moment.keeps():
+            return None
+        try:
+            kept = self._models.kept()
+            if not kept:
+                return None
+            arrays.write(self._run["weights"], kept)
+        except Exception as error:
+            # The trial's values are worth more than its weights.
+            print(raised("keeping the model's weights", error), file=sys.stderr)
+            return None
+        return str(self._run["weights"])
+
+
+def _tidy() -> None:
+    """What the function has left goes before the next trial comes, memory of GPUs too."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
