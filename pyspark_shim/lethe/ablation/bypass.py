@@ -27,12 +27,14 @@ def bypass(module: nn.Module) -> nn.Module:
         return nn.ModuleList()
     if isinstance(module, nn.ModuleDict):
         return nn.ModuleDict()
-    return _kind(type(module))()
+    kind: Any = type(module)
+    stand_in: nn.Module = _kind(kind)()
+    return stand_in
 
 
 # One class for each class: modules of equal structure are scripted once.
 @functools.lru_cache(maxsize=256)
-def _kind(of: type[nn.Module]) -> type[nn.Module]:
+def _kind(of: Any) -> Any:
     try:
         signature = inspect.signature(of.forward)
         if list(signature.parameters)[1:] == ["input"]:

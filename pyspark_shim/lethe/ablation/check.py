@@ -40,8 +40,8 @@ def check_layers(
 
     model: the generator; a component's own `model` and `hparams` go before these.
     components: those without `layers` are passed over, but for the arguments of their own `model`. One that
-        changes the data as well gets other inputs, which are not known here: that its layers exist is all that
-        is looked at.
+        changes the data as well gets other inputs, which are not known here: that its layers exist is all
+        that is looked at.
     sections: name, dtype and shape of one row of each input, as in the messages `Section`. Floats are drawn
         from 0 to 1, whole numbers and booleans are 0.
     run: how a module is run; None: `module(*tensors)`. A module without a `forward`, which has its own
@@ -160,7 +160,8 @@ def _why(names: Sequence[str], base: Trace, changed: Trace) -> str:
 
 def _place(names: Sequence[str], base: Trace, of: Call) -> str:
     """The module, and whether it comes directly after what is left out."""
-    order = list(base.calls)
+    # A Sequential begins before its first layer does.
+    order = [name for name in base.calls if name and not of.name.startswith(f"{name}.")]
     left_out = [
         place for place, name in enumerate(order) if any(f"{name}.".startswith(f"{one}.") for one in names)
     ]

@@ -42,6 +42,6 @@ def without_layers(model: Any, names: Sequence[str]) -> Any:
 def is_keras(model: Any) -> bool:
     """Whether it is a Keras model; imports nothing."""
     return any(
-        kind.__name__ == "Model" and kind.__module__.partition(".")[0] in ("keras", "tf_keras")
+        kind.__name__ == "Model" and kind.__module__.partition(".")[0] == "keras"
         for kind in type(model).__mro__
     )

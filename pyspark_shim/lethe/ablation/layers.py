@@ -13,7 +13,7 @@ from lethe.ablation.near import hint
 from lethe.errors import ModelError
 
 
-def without_layers(module: nn.Module, names: Sequence[str]) -> nn.Module:
+def without_layers(module: Any, names: Sequence[str]) -> nn.Module:
     """The same module, changed in place, without these; a generator has made it anew.
 
     names: dotted names of modules, as `named_modules` has them: "encoder.2". One that ends with a dot,
@@ -23,8 +23,8 @@ def without_layers(module: nn.Module, names: Sequence[str]) -> nn.Module:
       its weights are "encoder.3.weight"), but count anew: where a `forward` indexes the Sequential,
       `self.encoder[2]` is then its third element that is left.
     - Any other module, an element of an `nn.ModuleList` too, is replaced by one that takes the same arguments
-      and passes on the first. Where what a module gives is added to what it got (`x + block(x)`), that doubles
-      `x`: name the module that has the sum, or give a changed model.
+      and passes on the first. Where what a module gives is added to what it got (`x + block(x)`), that
+      doubles `x`: name the module that has the sum, or give a changed model.
     - An `nn.ModuleList` or `nn.ModuleDict` itself is emptied.
 
     The weights of the modules that stay are untouched. A module that is under several names is left out under
@@ -32,6 +32,11 @@ def without_layers(module: nn.Module, names: Sequence[str]) -> nn.Module:
 
     Raises ModelError, with near names, if there is no such module.
     """
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"layer {names[0]} cannot be left out of {type(module).__name__}; let the generator return an "
+            "nn.Module or a Keras model"
+        )
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
             f"layer {names[0]} cannot be left out of a scripted module; let the generator return the "
