@@ -171,8 +171,10 @@ def test_unknown_layers_are_refused_with_near_names(names: list[str], problem: s
 def test_what_has_no_layers_is_refused() -> None:
     with pytest.raises(ModelError, match=r"scripted module; let the generator return the nn\.Module itself"):
         without_layers(script(nn.Sequential(nn.ReLU())), ["0"])
+    with pytest.raises(ModelError, match="layer 0 cannot be left out of a scripted module"):
+        check(lambda: script(nn.Sequential(nn.ReLU())), "0")
     with pytest.raises(
-        ModelError, match=r"cannot be left out of int; let the generator return an nn\.Module"
+        ModelError, match=r"cannot be left out of int; let the generator return the nn\.Module"
     ):
         without_layers(3, ["0"])
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from lethe.ablation.component import Component
 from lethe.ablation.layered import is_keras, layered
-from lethe.ablation.layers import expanded
+from lethe.ablation.layers import check_module, expanded
 from lethe.ablation.shapes import FEATURES, Call, Trace, shown, trace
 from lethe.errors import ModelError
 from lethe.model.generator import Generator, seeded
@@ -61,7 +61,10 @@ def check_layers(
         values = {**hparams, **component.hparams}
         key = (id(generator), repr(sorted(component.hparams.items())))
         if key not in bases:
-            bases[key] = _base(_made(generator, values, sections, seed), sections, run, scripted)
+            module = _made(generator, values, sections, seed)
+            if not is_keras(module):
+                check_module(module, component.layers)
+            bases[key] = _base(module, sections, run, scripted)
         base = bases[key]
         names = list(component.layers) if is_keras(base.module) else expanded(base.module, component.layers)
         changed = _made(layered(generator, names), values, sections, seed)

@@ -32,22 +32,23 @@ def without_layers(module: Any, names: Sequence[str]) -> nn.Module:
 
     Raises ModelError, with near names, if there is no such module.
     """
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"layer {names[0]} cannot be left out of {type(module).__name__}; let the generator return an "
-            "nn.Module or a Keras model"
-        )
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError(
-            f"layer {names[0]} cannot be left out of a scripted module; let the generator return the "
-            "nn.Module itself"
-        )
+    check_module(module, names)
     found = expanded(module, names)
     for name in found:
         # What is under another one that goes, goes with it.
         if not any(name.startswith(f"{other}.") for other in found):
             _leave_out(module, name)
     return module
+
+
+def check_module(module: Any, names: Sequence[str]) -> None:
+    """Raises ModelError if it is no module whose layers can be left out."""
+    what = "a scripted module" if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule) or not isinstance(module, nn.Module):
+        raise ModelError(
+            f"layer {names[0]} cannot be left out of {what}; let the generator return the nn.Module itself, "
+            "or a Keras model"
+        )
 
 
 def expanded(module: nn.Module, names: Sequence[str]) -> list[str]:
