@@ -15,6 +15,10 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lethe.ablation.ablation import Ablation
+    from lethe.ablation.ablator import Ablator
+    from lethe.ablation.component import Component
+    from lethe.ablation.report import AblationTable
     from lethe.application.registry import shutdown
     from lethe.context import rank, world
     from lethe.contexts import Distributed, Single
@@ -55,9 +59,13 @@ __version__: str = importlib.metadata.version("lethe")
 
 _HOMES = {
     "ASHA": "lethe.stopping.halving",
+    "Ablation": "lethe.ablation.ablation",
+    "AblationTable": "lethe.ablation.report",
+    "Ablator": "lethe.ablation.ablator",
     "BOHB": "lethe.stopping.halving",
     "Best": "lethe.result.result",
     "CMAES": "lethe.optimizers.native",
+    "Component": "lethe.ablation.component",
     "ConfigError": "lethe.errors",
     "Constraint": "lethe.space.constraint",
     "DataError": "lethe.errors",
@@ -119,7 +127,11 @@ __all__ = [
     "NSGA2",
     "PBT",
     "TPE",
+    "Ablation",
+    "AblationTable",
+    "Ablator",
     "Best",
+    "Component",
     "ConfigError",
     "Constraint",
     "DataError",

@@ -12,6 +12,8 @@ from lethe.ablation.ablator import Ablator
 from lethe.ablation.component import Component, check_dataset, hyperparameters, named, names
 from lethe.ablation.listed import Listed
 from lethe.ablation.near import hint
+from lethe.ablation.report import AblationTable, Record
+from lethe.contexts import Entry, Listing
 from lethe.errors import ConfigError
 from lethe.space.values import same
 
@@ -23,7 +25,7 @@ MAX_TRIALS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation:
+class Ablation(Listing):
     """An ablation study: the whole model, the base, and beside it one trial for each component that is left
     out.
 
@@ -150,9 +152,33 @@ class Ablation:
                 )
 
     @property
-    def objectives(self) -> dict[str, str]:
-        """The direction of the metric, as `Search` has it."""
-        return {self.metric: self.direction}
+    def needs_dataset(self) -> bool:
+        return True
+
+    def entries(self, dataset: Dataset | None) -> Sequence[Entry]:
+        return [
+            Entry(
+                one.name,
+                one.hparams,
+                one.replicate,
+                one.without,
+                None if one.component is None else one.component.dataset,
+                one.generator if one.model is not None or one.layers else None,
+            )
+            for one in self.trials(dataset)
+        ]
+
+    def table(self, message: dict[str, Any], dataset: Dataset | None) -> AblationTable:
+        """What each component is worth, of the message `ExperimentResult`."""
+        ran = {trial["trial"]: trial for trial in message["trials"]}
+        records = []
+        for one in self.trials(dataset):
+            trial = ran.get(one.number, {"value": None, "state": "cancelled", "error": None})
+            component, kind = (None, None) if one.component is None else (one.name, one.component.kind)
+            records.append(
+                Record(component, one.replicate, trial["value"], trial["state"], trial["error"], kind)
+            )
+        return AblationTable.of(records, self.metric, self.direction, self.confidence)
 
     def components(self, dataset: Dataset | None) -> list[Component]:
         """What is left out, in the order of the arguments; those of `ablators` last. The driver may be asked

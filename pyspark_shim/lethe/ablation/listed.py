@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lethe.ablation.component import BASE, Component
+from lethe.errors import ConfigError
 
 if TYPE_CHECKING:
     from lethe.dataset.dataset import Dataset
@@ -39,18 +40,16 @@ class Listed:
         """The component's, or "base"."""
         return BASE if self.component is None else self.component.name
 
-    def data(self) -> Dataset | None:
-        """The dataset without the columns that are left out.
+    def generator(self, model: Callable[..., Any] | None) -> Callable[..., Any]:
+        """The trial's model generator; `model` is the training function's, if it has one.
 
-        Raises DataError if one of them is no feature, or none would stay.
+        Raises ConfigError if there is none.
         """
-        if self.dataset is None or not self.without:
-            return self.dataset
-        return self.dataset.drop(*self.without)
-
-    def generator(self, model: Callable[..., Any]) -> Callable[..., Any]:
-        """The trial's model generator; `model` is the training function's."""
         from lethe.ablation.layered import layered
 
         own = self.model or model
+        if own is None:
+            raise ConfigError(
+                f"{self.name} needs the model's generator; give it: lethe.Function(train, model=make_model)"
+            )
         return layered(own, self.layers) if self.layers else own

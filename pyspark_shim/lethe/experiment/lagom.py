@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from lethe.ablation.ablation import Ablation
+from lethe.ablation.report import AblationTable
 from lethe.application.application import Application
 from lethe.application.registry import application
 from lethe.contexts import Listing
@@ -60,7 +62,8 @@ def lagom(
 
     train: what a trial does: `Supervised`, a Python function (see `Function`), or `Registered` for one in
     Rust. dataset: what it is trained on; None for functions that need no data.
-    experiment: `Single(...)`, `Search(...)` or `Distributed(...)`: the same function in each.
+    experiment: `Single(...)`, `Search(...)`, `Ablation(...)` or `Distributed(...)`: the same
+        function in each.
     spark: None takes the dataset's session, else the active one, and the local executor where there is none;
         a SparkSession takes that; False takes the local executor.
     slots: how many trials run at once. Default: as many as Spark has task slots (busy ones count); without
@@ -93,8 +96,8 @@ def lagom(
         )
     if not isinstance(experiment, Search | Listing):
         raise ConfigError(
-            f"experiment must be lethe.Single(…), Search(…) or Distributed(…), not "
-            f"{type(experiment).__name__}"
+            "experiment must be lethe.Single(…), Search(…), Ablation(…) or Distributed(…), "
+            f"not {type(experiment).__name__}"
         )
     if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
         raise ConfigError(f"slots must be a whole number from 1, not {slots!r}")
@@ -192,7 +195,8 @@ def _run(
     if placed is not None and not isinstance(train, Registered) and train.model is not None:
         preprocessing = _preprocessing(placed, loss, folder)
     best = _best(owner, train, experiment, trials, preparer, described, folder, found)
-    result = _result(owner, experiment, folder, found, best, preprocessing)
+    table = experiment.table(found, dataset) if isinstance(experiment, Ablation) else None
+    result = _result(owner, experiment, folder, found, best, preprocessing, table)
     if not quiet:
         print(result.summary())
     return result
@@ -300,6 +304,7 @@ def _result(
     message: dict[str, Any],
     model: TrainedModel | None,
     preprocessing: Preprocessing | None,
+    ablation: AblationTable | None,
 ) -> Result:
     path = None
     if model is not None:
@@ -317,4 +322,5 @@ def _result(
         model=model,
         best_model_path=path,
         preprocessing=preprocessing,
+        ablation=ablation,
     )

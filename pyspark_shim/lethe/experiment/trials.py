@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lethe.ablation.ablation import Ablation
+from lethe.ablation.fits import check_ablation
 from lethe.contexts import Entry, Listing
 from lethe.errors import ConfigError
 from lethe.experiment.seed import trial_seed
@@ -90,6 +92,8 @@ def _searched(search: Search, train: Train, slots: int) -> dict[str, Any]:
 def _listed(
     listing: Listing, train: Train, dataset: Dataset | None, placed: Placed | None, loss: str | None
 ) -> Trials:
+    if isinstance(listing, Ablation):
+        _check_ablation(listing, train, dataset, placed, loss)
     entries = listing.entries(dataset)
     models: dict[int, Generator] = {}
     inputs: dict[int, Inputs] = {}
@@ -121,6 +125,36 @@ def _listed(
         source["trial_seconds"] = listing.trial_seconds
     replicates = {number: entry.replicate for number, entry in enumerate(entries)}
     return Trials(source, len(messages), models, inputs, replicates)
+
+
+def _check_ablation(
+    study: Ablation, train: Train, dataset: Dataset | None, placed: Placed | None, loss: str | None
+) -> None:
+    """Before anything is trained: whether what is left out can be."""
+    components = study.components(dataset)
+    if isinstance(train, Supervised):
+        check_ablation(train, study, components, dataset is not None and dataset.has_validation)
+    changed = [component for component in components if component.layers or component.model is not None]
+    if not changed:
+        return
+    if isinstance(train, Registered) or train.model is None or placed is None:
+        raise ConfigError(
+            f"Ablation: {changed[0].name} changes the model, and the training function has no generator "
+            f"of one; "
+            "give it: lethe.Function(train, model=make_model)"
+        )
+    if isinstance(train, Function) and "model" not in train.arguments:
+        raise ConfigError(
+            f"Ablation: {changed[0].name} changes the model, which the training function {train.name} "
+            f"does not ask "
+            "for; add the argument model"
+        )
+    from lethe.ablation.check import check_layers
+
+    sections = placed.describe(loss)["inputs"]
+    seed = trial_seed(study.seed, 0)
+    scripted = isinstance(train, Supervised)
+    check_layers(train.model, changed, study.base, sections, seed=seed, scripted=scripted)
 
 
 def _data(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from lethe.ablation.report import AblationTable
     from lethe.dataset.preprocessing import Preprocessing
 
 #: Trials in the table at the end.
@@ -49,7 +50,8 @@ class Result:
     metric, direction: of the search, the first of several; objectives: all, the direction by the metric.
     best_model_path: the best trial's module with its trained weights, as TorchScript; None if no trial has
     any. preprocessing: what raw rows need before that model gets them (also "preprocessing.json" beside it);
-    None if nothing. wall_s: seconds from the first assignment to the last result.
+    None if nothing. ablation: of an ablation study, what each component is worth: a table, with `chart()`.
+    wall_s: seconds from the first assignment to the last result.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Result:
         model: Callable[[], nn.Module] | None,
         best_model_path: str | None,
         preprocessing: Preprocessing | None = None,
+        ablation: AblationTable | None = None,
     ) -> None:
         self._message, self._model, self._tables = message, model, tables
         self.name = str(message["experiment"])
         self.objectives, self.directory = dict(objectives), directory
         self.metric, self.direction = next(iter(objectives.items()))
         self.best_model_path, self.preprocessing = best_model_path, preprocessing
+        self.ablation = ablation
         end = message["end"] or {"type": "cancelled", "reason": "the experiment has not ended"}
         self.interrupted = end["type"] == "cancelled"
         self.reason: str | None = end.get("reason")
@@ -143,7 +147,9 @@ class Result:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         head = f"{self.name}: {len(states)} trials ({counts}) in {self.wall_s:.1f} s"
         lines = [head + (f", interrupted: {self.reason}" if self.interrupted else "")]
-        if len(self.objectives) > 1 and (front := self._front()):
+        if self.ablation is not None:
+            lines.append(repr(self.ablation))
+        elif len(self.objectives) > 1 and (front := self._front()):
             shown = f", {SHOWN_FRONT} of them shown" if len(front) > SHOWN_FRONT else ""
             lines.append(f"Pareto front of {', '.join(self.objectives)}: {len(front)} trials{shown}")
             lines.append(self._table(_spread(front, SHOWN_FRONT)))
