@@ -39,16 +39,17 @@ def of_this_run(pid: int) -> bool:
 
 
 def lethe_processes() -> set[int]:
-    """Pids of Lethe's processes that this test run started."""
+    """Pids of Lethe's processes that this test run started, workers of Python functions too."""
     found = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             name = os.path.basename(os.readlink(entry / "exe"))
+            own = name.startswith("lethe-") or b"lethe.worker.main" in (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if name.startswith("lethe-") and of_this_run(int(entry.name)):
+        if own and of_this_run(int(entry.name)):
             found.add(int(entry.name))
     return found
 

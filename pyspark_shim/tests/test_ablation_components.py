@@ -238,15 +238,8 @@ def test_the_base_is_trial_0_and_repetitions_follow_each_other() -> None:
         (7, "drop=0", 1),
     ]
     assert [one.hparams for one in trials[:4]] == [{"lr": 1, "drop": 2}] * 3 + [{"lr": 1, "drop": 0}]
-    found = [one.data() for one in trials[:4]]
-    assert [None if one is None else one.features for one in found] == [
-        ("age", "city", "size"),
-        ("city", "size"),
-        ("city", "size"),
-        ("age", "city", "size"),
-    ]
-    assert found[0] is data
-    assert found[2] is raw
+    assert [one.without for one in trials[:4]] == [(), ("age",), (), ()]
+    assert [one.dataset for one in trials[:4]] == [data, data, raw, data]
 
 
 def test_a_study_has_no_more_trials_than_a_driver_holds() -> None:

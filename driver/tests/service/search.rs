@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use lethe_flight::client;
-use lethe_flight::message::experiment::{Cancel, End, TrialState, WatchEvent};
-use lethe_flight::message::slot::ToSlot;
-use lethe_flight::message::training::Outcome;
+use lethe_flight::message::Hparams;
+use lethe_flight::message::experiment::{Cancel, End, Listed, Report, Source, TrialState, WatchEvent};
+use lethe_flight::message::slot::{FromSlot, ToSlot};
+use lethe_flight::message::training::{Function, Outcome, Rank};
 use lethe_flight::wire::action;
 
 use crate::common::{Driver, Null, Slot, event, within};
@@ -104,4 +105,89 @@ async fn the_next_trial_is_there_at_once() {
         waits[500], waits[990], waits[999]
     );
     assert!(waits[500] < Duration::from_millis(50), "median {:?}", waits[500]);
+}
+
+#[tokio::test]
+async fn a_gang_gets_its_slots_at_once_and_rank_0_speaks_for_it() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(1, 2);
+    let of = |name: &str, workers| Listed {
+        name: name.into(),
+        hparams: Hparams::new(),
+        replicate: 0,
+        data: None,
+        workers,
+    };
+    plan.source = Source::Listed { trials: vec![of("both", 2), of("one", 1)], trial_seconds: None };
+    driver.create(&plan).await.unwrap();
+    let mut watch = driver.watch().await;
+    let (mut a, mut b) = (Slot::open(&driver, 0).await, Slot::open(&driver, 1).await);
+    let (first, second) = (a.assigned().await, b.assigned().await);
+    assert_eq!((first.trial, second.trial, first.attempt, second.attempt), (0, 0, 1, 1));
+    let ranks = (first.gang.unwrap(), second.gang.unwrap());
+    assert_eq!(ranks, (Rank { rank: 0, world: 2 }, Rank { rank: 1, world: 2 }));
+    b.report(&second, 1, 9.0).await;
+    a.report(&first, 1, 0.25).await;
+    a.end(&first, Outcome::Finished).await;
+    assert!(matches!(within(b.next()).await, Some(ToSlot::Stop { trial: 0, attempt: 1 })));
+    b.end(&second, Outcome::Stopped).await;
+    let last = a.assigned().await;
+    assert_eq!((last.trial, last.gang), (1, None));
+    assert_eq!((last.seed, first.seed), (first.seed, second.seed), "one replicate");
+    a.report(&last, 1, 0.5).await;
+    a.end(&last, Outcome::Finished).await;
+    let over = async { while event(&mut watch).await != (WatchEvent::Over { end: End::Completed }) {} };
+    within(over).await;
+    let result = driver.result().await;
+    assert_eq!(result.trials[0].value, Some(0.25));
+    assert_eq!(result.trials[0].why.as_deref(), Some("both"));
+    assert_eq!(result.slots.iter().map(|slot| slot.trials).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[tokio::test]
+async fn a_plan_of_too_many_workers_is_refused() {
+    let driver = Driver::start().await;
+    let mut plan = driver.plan(1, 2);
+    let name = String::new();
+    let hparams = Hparams::new();
+    let trials = vec![Listed { name, hparams, replicate: 0, data: None, workers: 2 }];
+    plan.source = Source::Listed { trials, trial_seconds: None };
+    plan.function = Function::Python { name: "f".into(), epochs: 1 };
+    let error = driver.create(&plan).await.unwrap_err().to_string();
+    assert!(error.contains("workers is 2: only a registered function"), "{error}");
+    plan.source = Source::Listed { trials: Vec::new(), trial_seconds: None };
+    let error = driver.create(&plan).await.unwrap_err().to_string();
+    assert!(error.contains("the number of trials is 0"), "{error}");
+}
+
+#[tokio::test]
+async fn what_functions_print_is_shown_and_kept() {
+    let driver = Driver::start().await;
+    driver.create(&driver.plan(1, 1)).await.unwrap();
+    let mut watch = driver.watch().await;
+    let mut slot = Slot::open(&driver, 0).await;
+    let spec = slot.assigned().await;
+    let (trial, attempt) = (spec.trial, spec.attempt);
+    slot.sender.send(&FromSlot::Log { trial, attempt, text: "hello\n".into() }).await.unwrap();
+    slot.sender
+        .send(&FromSlot::Log { trial, attempt: 9, text: "of another attempt\n".into() })
+        .await
+        .unwrap();
+    let report = |epoch: u32| Report { epoch, metrics: [("m".to_owned(), f64::from(epoch))].into() };
+    slot.sender
+        .send(&FromSlot::Reports { trial, attempt, reports: vec![report(1), report(2)] })
+        .await
+        .unwrap();
+    assert_eq!(event(&mut watch).await, WatchEvent::Log { trial: 0, text: "hello\n".into() });
+    slot.end(&spec, Outcome::Finished).await;
+    assert_eq!(event(&mut watch).await, WatchEvent::Over { end: End::Completed });
+    let result = driver.result().await;
+    assert_eq!(result.trials[0].history, [report(1), report(2)]);
+    let log = driver.weights().with_file_name("logs").join("trial-0.log");
+    let kept = async {
+        while tokio::fs::read_to_string(&log).await.ok().as_deref() != Some("hello\n") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(kept).await;
 }

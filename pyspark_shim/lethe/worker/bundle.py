@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,12 +25,15 @@ class Bundle:
 
     def pickled(self) -> bytes:
         """By value, as Spark does it, where a function is not a module's."""
-        return _pickler().dumps(self)  # type: ignore[no-any-return]
+        return pickle.dumps((dict(self.environment), _pickler().dumps(self)))
 
     @classmethod
     def read(cls, file: Path) -> Bundle:
         """That of a file which this worker's own task has written."""
-        found = pickle.loads(file.read_bytes())
+        environment, functions = pickle.loads(file.read_bytes())
+        # Before they are imported: Keras looks for its backend there, say.
+        os.environ.update(environment)
+        found = pickle.loads(functions)
         if not isinstance(found, Bundle):
             raise TypeError(f"{file} holds {type(found).__name__}, not the functions of an experiment")
         return found

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 from lethe.worker import prints, seeding
@@ -23,14 +24,29 @@ def main() -> None:
     sys.argv[:] = [""]
     printed = prints.capture()
     seeding.watch_imports()
-    bundle = Bundle.read(file)
-    exchange = Exchange(config["executor"], config["token"], config["worker"])
-    for job in exchange.jobs():
-        run(bundle, job, exchange, printed)
-    # Threads of the user's function, and atexit handlers that wait for them, keep no slot.
+    try:
+        bundle = Bundle.read(file)
+        exchange = Exchange(config["executor"], config["token"], config["worker"])
+        for job in exchange.jobs():
+            run(bundle, job, exchange, printed)
+    except ModuleNotFoundError as error:
+        print(
+            f"the training function needs the module {error.name!r}, which is not here: ship it "
+            "(spark.sparkContext.addPyFile, --py-files, --archives), or install it on the executors",
+            file=sys.stderr,
+        )
+        _end(1)
+    except BaseException:
+        traceback.print_exc()
+        _end(1)
+    _end(0)
+
+
+def _end(status: int) -> None:
+    """Threads of the user's function, and atexit handlers that wait for them, keep no slot."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _lifeline() -> None:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::training::{Metrics, Timing, TrialSpec, Verdict};
+use lethe_flight::message::training::{Metrics, Rank, Timing, TrialSpec, Verdict};
 use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::{self, NamedTensor};
 use tch::Device;
@@ -106,6 +106,11 @@ impl<'a> TrialContext<'a> {
 
     pub fn spec(&self) -> &TrialSpec {
         &self.run.spec
+    }
+
+    /// This worker among those that run the trial together, and how many there are: 0 of 1 where it runs alone.
+    pub fn rank(&self) -> Rank {
+        self.run.spec.gang.unwrap_or(Rank { rank: 0, world: 1 })
     }
 
     /// The function's budget, before any hyperparameter overrides it.
@@ -211,7 +216,7 @@ impl<'a> TrialContext<'a> {
         }
     }
 
-    /// Sends an epoch's metrics (epochs count from 1). At one of the trial's rungs it waits for the decision. A
+    /// Sends an epoch's metrics (epochs count from 1); of several workers rank 0's are sent. At one of the trial's rungs it waits for the decision. A
     /// function that goes on although it was told to pause is told to stop.
     ///
     /// # Errors
@@ -236,6 +241,11 @@ impl<'a> TrialContext<'a> {
                 objective.metric,
                 known.join(", ")
             )));
+        }
+        if self.rank().rank > 0 {
+            // Rank 0 speaks for all; the others are told to stop when it has ended.
+            self.last_report = Some(Instant::now());
+            return Ok(if self.is_stopped() { Flow::Stop } else { Flow::Continue });
         }
         let decides = self.decides(epoch);
         if decides {
