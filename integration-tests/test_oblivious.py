@@ -64,7 +64,7 @@ def in_python(place: Any) -> lethe.Function:
 
 
 def ran(train: Any, dataset: Any, place: Any) -> dict[str, tuple[Any, dict[str, torch.Tensor]]]:
-    """Of each context its first trial's history, and the weights of its best trial where that is the first."""
+    """Of each context its first trial's history, and the best trial's weights where that is the first."""
     found = {}
     for name, context in contexts("accuracy", "max").items():
         result = lethe.lagom(train, dataset, context, spark=place, quiet=True)

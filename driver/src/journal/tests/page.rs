@@ -32,6 +32,7 @@ fn events() -> Vec<Event> {
         Event::Ended { slot, trial, attempt, outcome: Outcome::Finished, timing: Timing::default() },
         Event::CheckpointsLost { checkpoints: vec![CheckpointRef { trial, attempt, epoch }] },
         Event::TrialTimeUp { trial, attempt },
+        Event::GatherTimeUp { trial: 1, attempt: 1 },
         Event::TimeUp,
         Event::Cancel { reason: error.clone() },
         Event::Abort { error },
