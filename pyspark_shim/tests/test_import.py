@@ -18,6 +18,10 @@ import pytest
             ("torch", "pyspark", "optuna"),
         ),
         ("import lethe.task.slot, lethe.task.put", ("torch", "pyspark", "pandas", "tqdm")),
+        (
+            "from lethe.maggy import *; from lethe.maggy import callbacks, experiment",
+            ("torch", "pyspark", "keras", "tensorflow", "lethe.callbacks"),
+        ),
     ],
 )
 def test_heavy_packages_are_not_imported(statement: str, absent: tuple[str, ...]) -> None:
