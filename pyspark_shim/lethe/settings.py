@@ -24,6 +24,8 @@ class Settings:
     copies: executors that hold each partition that was put, where there are so many. With 1 the loss of an
         executor has its partitions computed again.
     threads: torch threads of each slot. With more than one, sums depend on their order and reruns may differ.
+    trainer: the trainer binary of your own, with Rust functions that it registers, as executors' hosts see it: a
+        path, or the name of a file that was shipped with `spark.sparkContext.addFile` or `--files`. None: Lethe's.
     start_timeout: seconds that a process may take to start.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     disk_limit: int | None = None
     copies: int = 2
     threads: int = 1
+    trainer: str | None = None
     start_timeout: float = 30.0
 
     def __post_init__(self) -> None:
@@ -54,5 +57,7 @@ class Settings:
             raise ConfigError(f"copies must be between 1 and 100, not {self.copies}")
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, not {self.threads}")
+        if self.trainer is not None and (not isinstance(self.trainer, str) or not self.trainer):
+            raise ConfigError(f"trainer must be the path of a trainer binary, not {self.trainer!r}")
         if self.start_timeout <= 0:
             raise ConfigError(f"start_timeout is in seconds and must be positive, not {self.start_timeout}")

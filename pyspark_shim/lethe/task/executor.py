@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,13 +129,31 @@ def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -
         "owner": place.owner,
         "info": str(info),
         "log": str(log),
-        "trainer": str(process.binary("lethe-trainer")),
+        "trainer": _trainer(request.trainer),
         "python": sys.executable,
-        "libtorch": None if beside == libtorch.resolve() else str(libtorch),
+        "libtorch": None if beside == libtorch.resolve() and request.trainer is None else str(libtorch),
         "memory_limit": request.memory_limit,
         "disk_limit": request.disk_limit,
         "threads": request.threads,
     }
+
+
+def _trainer(own: str | None) -> str:
+    """Raises InstallError if the user's own is not here."""
+    if own is None:
+        return str(process.binary("lethe-trainer"))
+    path = Path(own)
+    if len(path.parts) == 1 and not path.exists():
+        with contextlib.suppress(ImportError):
+            from pyspark import SparkFiles
+
+            path = Path(SparkFiles.get(own))
+    if not os.access(path, os.X_OK) or not path.is_file():
+        raise InstallError(
+            f"the trainer {own} of lethe.Settings is no program on this host ({socket.gethostname()}); ship it: "
+            'spark.sparkContext.addFile("…"), or --files'
+        )
+    return str(path.absolute())
 
 
 def _spawn(program: str, config: dict[str, Any], log: Path) -> int:

@@ -23,4 +23,6 @@ class Request:
     memory_limit: int | None = None
     disk_limit: int | None = None
     threads: int = 1
+    #: A trainer binary of the user's own.
+    trainer: str | None = None
     start_timeout: float = 30.0
