@@ -38,7 +38,8 @@ class Function:
         native loop.
     hparams: a dict.
     reporter: `reporter.broadcast(metric, step)` reports, and raises `lethe.TrialStopped` when the trial is to
-        end; `reporter.log()` and `print` reach whoever watches.
+        end; `reporter.log()` and `print` reach whoever watches. `reporter.metric` is the metric's name;
+        `lethe.callbacks` report out of Keras, Lightning, Transformers, XGBoost and LightGBM.
     checkpoint: `checkpoint.save(state)` before each broadcast, and `checkpoint.load()` at the beginning:
         with it a trial can be paused, and goes on where its slot was lost.
 

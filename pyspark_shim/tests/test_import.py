@@ -17,6 +17,10 @@ import pytest
             "import lethe; lethe.open; lethe.TPE; lethe.optuna; lethe.constraint; lethe.PBT",
             ("torch", "pyspark", "optuna"),
         ),
+        (
+            "import lethe.callbacks; lethe.Function; lethe.TrialStopped",
+            ("torch", "keras", "lightning", "transformers", "xgboost", "lightgbm"),
+        ),
         ("import lethe.task.slot, lethe.task.put", ("torch", "pyspark", "pandas", "tqdm")),
         (
             "from lethe.maggy import *; from lethe.maggy import callbacks, experiment",

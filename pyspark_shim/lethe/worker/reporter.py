@@ -39,6 +39,11 @@ class Reporter:
         self.told: str | None = None
 
     @property
+    def metric(self) -> str:
+        """The name of the experiment's metric, which a dict of values must contain."""
+        return self._objective
+
+    @property
     def reported(self) -> bool:
         return self._last > 0 or self._begun > 0
 
