@@ -40,7 +40,7 @@ demo: $(WHEEL)
 test: lint $(WHEEL)
 	$(CARGO_ENV) $(CARGO) test $(SELECTION)
 	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . pyspark_shim/tests
-	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests
+	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests
 
 lint: $(PACKAGES)
 	$(CARGO) fmt --check

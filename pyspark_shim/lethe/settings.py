@@ -24,8 +24,9 @@ class Settings:
     copies: executors that hold each partition that was put, where there are so many. With 1 the loss of an
         executor has its partitions computed again.
     threads: torch threads of each slot. With more than one, sums depend on their order and reruns may differ.
-    trainer: the trainer binary of your own, with Rust functions that it registers, as executors' hosts see it: a
-        path, or the name of a file that was shipped with `spark.sparkContext.addFile` or `--files`. None: Lethe's.
+    trainer: the trainer binary of your own, with Rust functions that it registers, as executors' hosts see
+        it: a path, or the name of a file that was shipped with `spark.sparkContext.addFile` or `--files`.
+            None: Lethe's.
     start_timeout: seconds that a process may take to start.
     """
 

@@ -81,6 +81,7 @@ class Application:
             memory_limit=settings.memory_limit,
             disk_limit=settings.disk_limit,
             threads=settings.threads,
+            trainer=settings.trainer,
             start_timeout=settings.start_timeout,
         )
 

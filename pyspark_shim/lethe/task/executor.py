@@ -150,7 +150,8 @@ def _trainer(own: str | None) -> str:
             path = Path(SparkFiles.get(own))
     if not os.access(path, os.X_OK) or not path.is_file():
         raise InstallError(
-            f"the trainer {own} of lethe.Settings is no program on this host ({socket.gethostname()}); ship it: "
+            f"the trainer {own} of lethe.Settings is no program on this host ({socket.gethostname()}); "
+            f"ship it: "
             'spark.sparkContext.addFile("…"), or --files'
         )
     return str(path.absolute())
