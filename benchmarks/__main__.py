@@ -9,7 +9,7 @@ import tempfile
 
 from benchmarks.figure import Figure, table
 
-ALL = ("overhead", "forty", "steps", "transport", "results")
+ALL = ("overhead", "forty", "steps", "transport", "results", "broadcast")
 #: Only where they are named.
 OTHERS = ("asha", "curves", "data", "feed", "resident", "scheduler", "search", "spark_put")
 

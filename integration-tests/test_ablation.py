@@ -75,7 +75,7 @@ def test_a_feature_is_worth_what_the_loss_is_without_it(dataset: lethe.Dataset) 
     found = result.ablation
     assert found is not None
     assert set(result.trials["state"]) == {"finished"}
-    assert [row.name for row in found.components][0] == "feature strong"
+    assert found.components[0].name == "feature strong"
     strong, noise = (
         next(row for row in found.components if row.name == f"feature {name}") for name in ("strong", "noise")
     )

@@ -1,4 +1,4 @@
-"""Python functions of a script, on a Spark cluster: shipped by value, their workers replaced, no task lost."""
+"""Python functions of a script on a Spark cluster: shipped by value, their workers replaced, no task lost."""
 
 from pathlib import Path
 
