@@ -1,4 +1,4 @@
-"""`broadcast_per_s`: reports of a Python function in a second, from its first to its last, all of which arrive."""
+"""`broadcast_per_s`: reports of a Python function in a second, from first to last; all of them arrive."""
 
 from __future__ import annotations
 

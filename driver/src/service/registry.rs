@@ -16,7 +16,7 @@ use super::feed::Feed;
 use super::files::{Programs, TrialFiles};
 use super::open::{Opened, open};
 use super::setup::Setup;
-use super::{check, lock};
+use super::{check, lock, slot};
 use crate::experiment::Event;
 use crate::search::Space;
 use lethe_tables::Snapshot;
@@ -62,7 +62,11 @@ impl Registry {
     /// If the plan cannot be carried out, or the name is taken.
     pub async fn create(&self, plan: Plan) -> Result<()> {
         check::plan(&plan)?;
-        let setup = Setup::new(&plan)?;
+        let given = plan.clone();
+        // Looks for a point that fulfils the constraints, which may take its time.
+        let made = tokio::task::spawn_blocking(move || Setup::new(&given)).await;
+        let setup =
+            made.map_err(|error| Error::Precondition(format!("the plan could not be read: {error}")))??;
         let space = Arc::new(setup.space().clone());
         self.check_free(&plan)?;
         let initial = self.directory.join(&plan.experiment);
@@ -128,7 +132,10 @@ impl Handle {
     pub async fn prepared(&self, prepared: Prepared, programs: &Programs) -> Result<()> {
         let Prepared { trial, result, .. } = prepared;
         let event = match result {
-            Preparation::Failed { error } => Event::PreparationFailed { trial, error },
+            Preparation::Failed { mut error } => {
+                slot::shorten(&mut error);
+                Event::PreparationFailed { trial, error }
+            }
             Preparation::Ready { program } => {
                 programs.find(&program.hash)?;
                 if self.files.has_ended(trial) {
@@ -158,13 +165,17 @@ impl Handle {
                 }
             },
             Suggestion::Exhausted => Event::Exhausted { trial },
-            Suggestion::Failed { error } => Event::Abort { error },
+            Suggestion::Failed { mut error } => {
+                slot::shorten(&mut error);
+                Event::Abort { error }
+            }
         }))
         .await
     }
 
     pub async fn checked(&self, checked: Checked) -> Result<()> {
-        let Checked { trial, refused, error, .. } = checked;
+        let Checked { trial, mut refused, mut error, .. } = checked;
+        refused.iter_mut().chain(&mut error).for_each(slot::shorten);
         let event = error.map_or(Event::Checked { trial, refused }, |error| Event::Abort { error });
         self.send(Command::Event(event)).await
     }

@@ -112,7 +112,7 @@ async fn read(handle: &Handle, slot: SlotKey, incoming: &mut Receiver<FromSlot>)
 }
 
 /// An error is journalled, shown and kept with its trial: of a very long one its beginning and its end.
-fn shorten(error: &mut String) {
+pub fn shorten(error: &mut String) {
     if error.len() > ERROR_BYTES {
         let beginning = error.floor_char_boundary(ERROR_BYTES / 2);
         let end = error.ceil_char_boundary(error.len() - ERROR_BYTES / 2);

@@ -167,6 +167,10 @@ impl Worker {
         awaited: oneshot::Receiver<Connected>,
     ) -> Result<Self> {
         let what = PathBuf::from(command.as_std().get_program());
+        let remedy = match what == options.python {
+            true => "can its interpreter load what the function needs?",
+            false => "is torch of the right version installed beside lethe?",
+        };
         let mut child = command.spawn().map_err(|e| Error::file(&what, e))?;
         let mut stdin =
             child.stdin.take().ok_or_else(|| Error::Invalid("the worker's stdin was not piped".into()))?;
@@ -194,7 +198,7 @@ impl Worker {
             () = tokio::time::sleep(START) => format!("did not connect within {} s", START.as_secs()),
         };
         Err(Error::Precondition(format!(
-            "the worker {} {ended}; is torch of the right version installed beside lethe? Its log, {}:\n{}",
+            "the worker {} {ended}; {remedy} Its log, {}:\n{}",
             what.display(),
             log.display(),
             tail(&log).await
