@@ -81,12 +81,12 @@ def check_layers(
 class _Base:
     """The whole model, and how it ran. scriptable: it is, and it was asked for."""
 
-    module: nn.Module
+    module: Any
     trace: Trace | None
     scriptable: bool
 
 
-def _base(module: nn.Module, sections: Sequence[Mapping[str, Any]], run: Run | None, scripted: bool) -> _Base:
+def _base(module: Any, sections: Sequence[Mapping[str, Any]], run: Run | None, scripted: bool) -> _Base:
     if is_keras(module):
         return _Base(module, None, False)
     found = _trace(module, sections, run)
@@ -103,9 +103,11 @@ def _made(
     hparams: dict[str, Any],
     sections: Sequence[Mapping[str, Any]],
     seed: int,
-) -> nn.Module:
-    module = Generator(generator)(hparams, inputs_of([dict(section) for section in sections]), seed)
-    return module.train()
+) -> Any:
+    """The module, to be trained; a Keras model is whatever its backend makes of it."""
+    of, inputs = Generator(generator), inputs_of([dict(section) for section in sections])
+    made = of.make(hparams, inputs, seed)
+    return made if is_keras(made) else of(hparams, inputs, seed).train()
 
 
 def _trace(module: nn.Module, sections: Sequence[Mapping[str, Any]], run: Run | None) -> Trace | None:

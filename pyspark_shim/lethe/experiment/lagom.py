@@ -17,7 +17,7 @@ from lethe.dataset.dataset import Dataset
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
 from lethe.dataset.rebuild import Rebuild
-from lethe.errors import ConfigError, DataError, ExperimentError, InstallError, LetheError
+from lethe.errors import ConfigError, DataError, ExperimentError, InstallError, LetheError, ModelError
 from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
 from lethe.experiment.plan import Folder, plan, tidy
@@ -196,7 +196,8 @@ def _run(
         preprocessing = _preprocessing(placed, loss, folder)
     best = _best(owner, train, experiment, trials, preparer, described, folder, found)
     table = experiment.table(found, dataset) if isinstance(experiment, Ablation) else None
-    result = _result(owner, experiment, folder, found, best, preprocessing, table)
+    native = isinstance(train, Supervised)
+    result = _result(owner, experiment, folder, found, best, preprocessing, table, native)
     if not quiet:
         print(result.summary())
     return result
@@ -305,6 +306,7 @@ def _result(
     model: TrainedModel | None,
     preprocessing: Preprocessing | None,
     ablation: AblationTable | None,
+    native: bool,
 ) -> Result:
     path = None
     if model is not None:
@@ -313,7 +315,9 @@ def _result(
             path = model.save(folder.path / "best_model.pt")
         except Exception as error:
             # Hours of training are not lost for a full disk, or a generator that is no function of hparams.
-            warnings.warn(f"lethe: the best model was not saved: {error}", stacklevel=4)
+            # What only Python runs need not be scriptable.
+            if native or not isinstance(error, ModelError):
+                warnings.warn(f"lethe: the best model was not saved: {error}", stacklevel=4)
     return Result(
         message,
         objectives=experiment.objectives,

@@ -41,11 +41,15 @@ class Generator:
                     f"{' and '.join(ARGUMENTS)}"
                 )
 
-    def __call__(self, hparams: dict[str, Any], inputs: Inputs, seed: int) -> nn.Module:
-        """The module, on the CPU, with the initial weights of the seed. The generator's exceptions pass."""
+    def make(self, hparams: dict[str, Any], inputs: Inputs, seed: int) -> Any:
+        """Whatever the generator makes under the seed; its exceptions pass."""
         given = {"hparams": dict(hparams), "inputs": dict(inputs) if isinstance(inputs, dict) else inputs}
         with seeded(seed):
-            module = self._function(**{name: given[name] for name in self._asked})
+            return self._function(**{name: given[name] for name in self._asked})
+
+    def __call__(self, hparams: dict[str, Any], inputs: Inputs, seed: int) -> nn.Module:
+        """The module, on the CPU, with the initial weights of the seed. The generator's exceptions pass."""
+        module = self.make(hparams, inputs, seed)
         if not isinstance(module, nn.Module):
             raise ModelError(
                 f"the model generator {self._name} returned {type(module).__name__}; it must return an "
