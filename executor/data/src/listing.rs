@@ -145,11 +145,11 @@ pub async fn check(store: &Arc<dyn ObjectStore>, files: &[FileRef]) -> Result<Ve
 }
 
 async fn head(store: Arc<dyn ObjectStore>, file: &FileRef) -> Result<ObjectMeta> {
-    let gone = |error| Error::Precondition(format!("{} cannot be read any more: {error}", file.url));
+    let gone = |error| Error::Precondition(format!("{} cannot be read any more: {}", file.url, why(&error)));
     let meta = store.head(&path_of(&file.url)?).await.map_err(gone)?;
     let changed = meta.size != file.bytes
         || match (&meta.e_tag, &file.etag) {
-            (Some(now), Some(then)) => now != then,
+            (Some(now), Some(then)) => bare(now) != bare(then),
             _ => meta.last_modified.timestamp_millis() != file.modified_ms,
         };
     if changed {
@@ -159,6 +159,35 @@ async fn head(store: Arc<dyn ObjectStore>, file: &FileRef) -> Result<ObjectMeta>
         )));
     }
     Ok(meta)
+}
+
+/// An entity tag without its quotes: Azure lists them without, and answers with them.
+fn bare(tag: &str) -> &str {
+    tag.trim_start_matches("W/").trim_matches('"')
+}
+
+/// Of what a store says, which may be a page of HTML, so many characters.
+const SAID: usize = 400;
+
+/// Why a store does not give a file, and what to do.
+pub fn why(error: &object_store::Error) -> String {
+    use object_store::Error as Store;
+    let text = error.to_string();
+    // Where S3's client asks for the credentials of a machine of Amazon's, when it was given none.
+    if text.contains("169.254.169.254") {
+        return "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give \
+                Dataset.from_files options, or set spark.hadoop.fs.s3a.access.key and .secret.key"
+            .into();
+    }
+    let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = said.chars().take(SAID).collect::<String>();
+    match error {
+        Store::NotFound { .. } => "there is no such file".into(),
+        Store::Unauthenticated { .. } | Store::PermissionDenied { .. } => {
+            format!("access was refused; look at the credentials ({said})")
+        }
+        _ => said,
+    }
 }
 
 /// The path of a listed file in its store.
@@ -197,7 +226,7 @@ async fn objects(
     address: &str,
 ) -> Result<Vec<ObjectMeta>> {
     let failed =
-        |error: object_store::Error| Error::Unreachable(format!("{address} cannot be read: {error}"));
+        |error: object_store::Error| Error::Unreachable(format!("{address} cannot be read: {}", why(&error)));
     if !url.is_collection() {
         match store.head(url.prefix()).await {
             Ok(meta) => return Ok(vec![meta]),
@@ -282,6 +311,25 @@ fn by_ending(address: &str) -> Result<FileFormat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_are_compared_without_their_quotes() {
+        assert_eq!(bare("\"0x8D\""), "0x8D");
+        assert_eq!(bare("W/\"0x8D\""), bare("0x8D"));
+        assert_ne!(bare("\"0x8D\""), bare("0x8E"));
+    }
+
+    #[test]
+    fn what_a_store_says_is_short_and_has_a_remedy() {
+        let generic = |text: String| object_store::Error::Generic { store: "S3", source: text.into() };
+        let page = why(&generic(format!("<html>\n{}</html>", "<p>sorry</p>\n".repeat(1000))));
+        assert!(page.len() < 2 * SAID && !page.contains('\n'), "{page}");
+        let none =
+            why(&generic("error sending request for url (http://169.254.169.254/latest/api/token)".into()));
+        assert!(none.starts_with("no credentials were found: set AWS_ACCESS_KEY_ID"), "{none}");
+        let (path, source) = (String::new(), "404".into());
+        assert_eq!(why(&object_store::Error::NotFound { path, source }), "there is no such file");
+    }
 
     fn named(address: &str, path: &str) -> bool {
         let (url, pattern) = split_pattern(address).unwrap();
