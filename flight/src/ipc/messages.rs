@@ -251,8 +251,8 @@ mod tests {
     }
 
     async fn frames(batches: &[RecordBatch]) -> Vec<FlightData> {
-        let stream = futures::stream::iter(batches.to_vec().into_iter().map(Ok));
-        encode(batches[0].schema(), stream).try_collect().await.unwrap()
+        let owned: Vec<Result<RecordBatch>> = batches.iter().cloned().map(Ok).collect();
+        encode(batches[0].schema(), futures::stream::iter(owned)).try_collect().await.unwrap()
     }
 
     fn written(frames: Vec<FlightData>) -> Result<(tempfile::TempDir, Received, All)> {
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(read, batches);
         for array in mapped.iter().flat_map(|batch| batch.columns()) {
             let data = array.to_data();
-            assert!(data.buffers().iter().all(|buffer| buffer.as_ptr() as usize % 8 == 0));
+            assert!(data.buffers().iter().all(|buffer| (buffer.as_ptr() as usize).is_multiple_of(8)));
         }
     }
 
