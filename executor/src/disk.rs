@@ -184,11 +184,6 @@ impl Space {
         self.bytes
     }
 
-    /// What it has so far, under a name of its own.
-    pub fn take(&mut self) -> Self {
-        Self { disk: self.disk.clone(), what: self.what.clone(), bytes: std::mem::take(&mut self.bytes) }
-    }
-
     /// Its bytes count on, for another to give back.
     fn hand_over(mut self) -> u64 {
         std::mem::take(&mut self.bytes)

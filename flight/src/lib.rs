@@ -7,7 +7,7 @@
 //! - [`auth`]: the application's token, which every call carries.
 //! - [`exchange`]: the two ends of a conversation.
 //! - [`process`], [`owner`]: what a process is told when it is started, and whose end ends it.
-//! - [`client`], [`server`]: connections with the token, time-outs and size limits in place.
+//! - [`client`], [`server`]: connections with the token, time-outs and size limits in place; `lending` answers DoGet.
 //!
 //! This crate knows neither libtorch nor Spark.
 
@@ -17,6 +17,7 @@ pub mod client;
 pub mod error;
 pub mod exchange;
 pub mod ipc;
+mod lending;
 pub mod limits;
 pub mod message;
 pub mod owner;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
     HandshakeResponse, PollInfo, PutResult, Result as ActionResult, SchemaAsIpc, SchemaResult,
@@ -21,6 +21,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth::RequireToken;
+use crate::lending::Lending;
 use crate::wire::{self, Flight, Put, Ticket};
 use crate::{Error, Result, Token, limits};
 
@@ -86,9 +87,7 @@ pub async fn serve(
     token: Token,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let flight = FlightServiceServer::new(Adapter(service))
-        .max_decoding_message_size(limits::MESSAGE_BYTES)
-        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let flight = Lending::new(Adapter(service));
     let guarded = tonic::service::interceptor::InterceptedService::new(flight, RequireToken(token));
     let incoming = TcpListenerStream::new(listener).map(|stream| {
         stream.and_then(|stream| {

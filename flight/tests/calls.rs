@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may
 
+use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_flight::server::{Outgoing, Service, answer, serve};
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tonic::{Code, Streaming};
 
-/// Answers `echo` with its body, counts the rows put, and says back what an exchange brings.
+/// Answers `echo` with its body, counts the rows put, says back what an exchange brings, and gives a partition of as
+/// many rows as its number, twice, before it fails.
 #[derive(Clone, Default)]
 struct Echo {
     calls: Arc<AtomicUsize>,
@@ -27,7 +29,13 @@ impl Service for Echo {
         answer(&serde_json::from_slice::<serde_json::Value>(body)?)
     }
     async fn get(&self, ticket: Ticket) -> Result<Outgoing<FlightData>> {
-        Err(Error::Precondition(format!("no {ticket:?}")))
+        let Ticket::Partition { partition, .. } = ticket else {
+            return Err(Error::Precondition(format!("no {ticket:?}")));
+        };
+        let rows = numbers(partition as i32);
+        let batches =
+            [Ok(rows.clone()), Ok(rows.clone()), Err(Error::Precondition("the disk is gone".into()))];
+        Ok(ipc::encode(rows.schema(), futures::stream::iter(batches)))
     }
     async fn put(&self, _: Put, frames: Outgoing<FlightData>) -> Result<()> {
         let mut batches = ipc::decode(frames);
@@ -40,6 +48,11 @@ impl Service for Echo {
     async fn exchange(&self, frames: Streaming<FlightData>) -> Result<Outgoing<FlightData>> {
         Ok(frames.boxed())
     }
+}
+
+fn numbers(rows: i32) -> RecordBatch {
+    let column = Arc::new(Int32Array::from_iter_values(0..rows));
+    RecordBatch::try_from_iter([("a", column as ArrayRef)]).unwrap()
 }
 
 fn token(letter: &str) -> Token {
@@ -99,6 +112,38 @@ async fn messages_over_their_limits_are_refused() {
 }
 
 #[tokio::test]
+async fn a_get_that_fails_on_its_way_says_so_after_what_came() {
+    let address = start(Echo::default()).await;
+    let mut client = client::connect(&address, &token("a")).await.unwrap();
+    // Of a few bytes, and of more than one Flight message.
+    for rows in [3, 5 << 20] {
+        let ticket = Ticket::Partition { dataset: "d".into(), partition: rows };
+        let mut batches = client::get(&mut client, &ticket).await.unwrap();
+        let mut arrived: Vec<RecordBatch> = Vec::new();
+        let error = loop {
+            match batches.next().await.unwrap() {
+                Ok(batch) => arrived.push(batch),
+                Err(error) => break ipc::from_flight(error),
+            }
+        };
+        assert!(
+            matches!(&error, Error::Remote(s) if s.code() == Code::FailedPrecondition && s.message() == "the disk is gone"),
+            "{error:?}"
+        );
+        let arrived = arrow::compute::concat_batches(&arrived[0].schema(), &arrived).unwrap();
+        let half = rows as usize;
+        assert_eq!(arrived.num_rows(), 2 * half);
+        assert_eq!(
+            [arrived.slice(0, half), arrived.slice(half, half)],
+            [numbers(rows as i32), numbers(rows as i32)]
+        );
+    }
+    let ticket = Ticket::Program { hash: "0".repeat(64) };
+    let refused = client::get(&mut client, &ticket).await.err().unwrap();
+    assert!(matches!(&refused, Error::Remote(s) if s.code() == Code::FailedPrecondition), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_peer_that_is_not_there_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -109,17 +154,13 @@ async fn a_peer_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_file_that_is_put_arrives_and_an_exchange_speaks_both_ways() {
-    use arrow::array::{Int32Array, RecordBatch};
-    use arrow::datatypes::{DataType, Field, Schema};
     let echo = Echo::default();
     let address = start(echo.clone()).await;
     let mut client = client::connect(&address, &token("a")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.arrow");
-    let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, false)]));
-    let batch =
-        RecordBatch::try_new(schema.clone(), vec![Arc::new(Int32Array::from_iter_values(0..1000))]).unwrap();
-    ipc::write_file(&path, &schema, [batch].into_iter(), u64::MAX).unwrap();
+    let batch = numbers(1000);
+    ipc::write_file(&path, &batch.schema(), [batch].into_iter(), u64::MAX).unwrap();
     client::put_file(&mut client, &Put::Program { hash: "0".repeat(64) }, path).await.unwrap();
     assert_eq!(echo.rows.load(Ordering::SeqCst), 1000);
     let (sender, mut receiver) =

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use lethe_flight::message::dataset::AnnouncePartition;
@@ -118,15 +119,11 @@ impl Store {
         tokio::fs::create_dir_all(&folder).await.map_err(|e| Error::file(&folder, e))?;
         let what = format!("partition {partition} of dataset {dataset}");
         let arriving = ipc::Unfinished::beside(&folder.join(format!("{partition}.arriving")));
-        let incoming = Arc::new(Mutex::new(Incoming { space: self.disk.reserve(&what, 0)?, content: None }));
-        let look = incoming.clone();
-        let batches = ipc::decode(frames);
-        let received = ipc::receive_with(batches, arriving.path().into(), u64::MAX, move |batch| {
-            look.lock().unwrap_or_else(PoisonError::into_inner).add(batch)
-        });
-        let received = received.await.map_err(|error| disk::explain(error, &what, &folder))?;
+        let incoming = Incoming { space: self.disk.reserve(&what, 0)?, content: None };
+        let received = ipc::receive_frames(frames, arriving.path().into(), incoming).await;
+        let (received, incoming) = received.map_err(|error| disk::explain(error, &what, &folder))?;
         let (path, file) = (folder, arriving.path().to_owned());
-        let opened = tokio::task::spawn_blocking(move || finish(&file, &incoming)).await;
+        let opened = tokio::task::spawn_blocking(move || finish(&file, incoming)).await;
         let Finished { bytes, hash, schema, space } =
             opened.map_err(|e| Error::Invalid(format!("reading {what} ended: {e}")))??;
         let path = path.join(format!("{partition}-{}-{hash}.arrow", received.rows));
@@ -201,12 +198,12 @@ struct Incoming {
     content: Option<Content>,
 }
 
-impl Incoming {
-    fn add(&mut self, batch: &arrow::array::RecordBatch) -> Result<()> {
-        // Of slices of a larger batch, what they take in the file.
-        let bytes: Result<usize, _> =
-            batch.columns().iter().map(|c| c.to_data().get_slice_memory_size()).sum();
-        self.space.grow(bytes? as u64)?;
+impl ipc::Watch for Incoming {
+    fn room(&mut self, bytes: u64) -> Result<()> {
+        self.space.grow(bytes)
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
         self.content.get_or_insert_with(|| Content::new(&batch.schema())).add(batch)
     }
 }
@@ -219,15 +216,13 @@ struct Finished {
 }
 
 /// Blocks.
-fn finish(file: &Path, incoming: &Mutex<Incoming>) -> Result<Finished> {
+fn finish(file: &Path, mut incoming: Incoming) -> Result<Finished> {
     let bytes = std::fs::metadata(file).map_err(|e| Error::file(file, e))?.len();
     let found = ipc::map_file(file)?;
-    let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
     let nothing = Content::new(found.schema());
     let hash = incoming.content.as_ref().unwrap_or(&nothing).finish();
     incoming.space.settle(bytes);
-    let space = incoming.space.take();
-    Ok(Finished { bytes, hash, schema: schema::render(found.schema())?.into(), space })
+    Ok(Finished { bytes, hash, schema: schema::render(found.schema())?.into(), space: incoming.space })
 }
 
 /// What the driver is told of a partition held here.
@@ -267,7 +262,7 @@ fn describe(file: &Path) -> Option<(u32, Held)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int32Array, RecordBatch};
+    use arrow::array::Int32Array;
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use std::sync::Arc;
 

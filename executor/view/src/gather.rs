@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Rows ahead of the copy whose memory is asked for: a gathered row is rarely in the cache.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Copies the chosen rows of a row-major matrix of `row_bytes` bytes a row.
 ///

@@ -19,10 +19,10 @@ use crate::{Error, Result};
 /// What ends a file: the footer's length and the magic word.
 const TRAILER: usize = 10;
 /// A message's marker and the length of its header.
-const PREFIX: usize = 8;
-const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];
+pub(super) const PREFIX: usize = 8;
+pub(super) const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];
 /// Of memory, as the kernel maps it.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// An Arrow IPC file. What it gives out lives on when it is dropped, and when the file is removed.
 pub struct MappedFile {
@@ -160,7 +160,7 @@ fn checked(path: &Path, bytes: &Bytes, block: &Block, footer: &Footer<'_>) -> Re
     }
 }
 
-fn within(message: &Message<'_>, body: usize) -> Option<bool> {
+pub(super) fn within(message: &Message<'_>, body: usize) -> Option<bool> {
     let batch = match message.header_as_record_batch() {
         Some(batch) => batch,
         None => message.header_as_dictionary_batch()?.data()?,

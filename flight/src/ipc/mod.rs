@@ -1,13 +1,14 @@
 //! Arrow IPC files at rest: received from Flight streams and sent as such, off the async threads.
 
 mod mapped;
+mod messages;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
@@ -28,7 +29,7 @@ use crate::{Error, Result, limits};
 /// Room in a message of [`limits::MESSAGE_BYTES`] for what Flight and gRPC put around a record batch.
 const AROUND: usize = 64 << 10;
 /// Batches in flight between the network and the disk.
-const QUEUE: usize = 4;
+const QUEUE: usize = 2;
 
 /// A file that is being written: removed when this is dropped, unless it was renamed meanwhile. Also where the
 /// async task that awaits the writer is dropped, as the server does when a client vanishes.
@@ -84,44 +85,111 @@ pub fn encode(
         .boxed()
 }
 
+/// Who follows what arrives, on the thread that writes it, and may refuse it.
+pub trait Watch: Send + 'static {
+    /// So many bytes are about to be written.
+    fn room(&mut self, bytes: u64) -> Result<()>;
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<()>;
+}
+
+/// Refuses more bytes than its limit.
+struct Limit {
+    path: PathBuf,
+    arrived: u64,
+    limit: u64,
+}
+
+impl Watch for Limit {
+    fn room(&mut self, bytes: u64) -> Result<()> {
+        self.arrived += bytes;
+        if self.arrived > self.limit {
+            return Err(Error::Exhausted(format!(
+                "{} bytes arrived for {}, more than its limit of {}",
+                self.arrived,
+                self.path.display(),
+                self.limit
+            )));
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, _: &RecordBatch) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes a stream to `path` as an Arrow IPC file, complete or not at all (a rename ends it).
 ///
 /// # Errors
 /// If the stream breaks off, has no schema, brings more than `limit` bytes, or the disk fails.
 pub async fn receive(batches: FlightRecordBatchStream, path: PathBuf, limit: u64) -> Result<Received> {
-    receive_with(batches, path, limit, |_| Ok(())).await
+    let watch = Limit { path: path.clone(), arrived: 0, limit };
+    receive_batches(batches, path, watch).await.map(|(received, _)| received)
 }
 
-/// As [`receive`]; `look` sees each batch before it is written, on the thread that writes, and may refuse it.
+/// As [`receive`], of frames, which are written as they come where they can lie in a file so. Gives `watch` back.
 ///
 /// # Errors
-/// Those of [`receive`] and of `look`.
-pub async fn receive_with(
+/// Those of [`receive`] and of `watch`.
+pub async fn receive_frames<W: Watch>(
+    mut frames: BoxStream<'static, Result<FlightData, Status>>,
+    path: PathBuf,
+    watch: W,
+) -> Result<(Received, W)> {
+    let first = frames.next().await.transpose()?;
+    let Some(schema) = first.as_ref().and_then(messages::plain_schema) else {
+        let first = futures::stream::iter(first.map(Ok));
+        return receive_batches(decode(first.chain(frames)), path, watch).await;
+    };
+    let write = move |path: &Path, frames: &mut dyn Iterator<Item = FlightData>, watch: &mut W| {
+        messages::write(path, &schema, frames, watch)
+    };
+    written(frames.map_err(Error::from).boxed(), path, watch, write).await
+}
+
+async fn receive_batches<W: Watch>(
     mut batches: FlightRecordBatchStream,
     path: PathBuf,
-    limit: u64,
-    mut look: impl FnMut(&RecordBatch) -> Result<()> + Send + 'static,
-) -> Result<Received> {
-    let (sender, mut queue) = mpsc::channel::<RecordBatch>(QUEUE);
+    watch: W,
+) -> Result<(Received, W)> {
     // The schema may come without any batch: an empty partition is a partition.
-    let first = batches.next().await.transpose().map_err(from_flight)?;
+    let first = batches.next().await;
+    if let Some(Err(error)) = first {
+        return Err(from_flight(error));
+    }
     let schema = batches
         .schema()
         .cloned()
         .ok_or_else(|| Error::Invalid("a put must begin with an Arrow schema".into()))?;
+    let write = move |path: &Path, batches: &mut dyn Iterator<Item = RecordBatch>, watch: &mut W| {
+        write(path, &schema, batches, watch)
+    };
+    let batches = futures::stream::iter(first).chain(batches).map_err(from_flight);
+    written(batches.boxed(), path, watch, write).await
+}
+
+/// What comes goes through a short queue to a thread that may block, which writes it beside `path`.
+async fn written<T: Send + 'static, W: Watch>(
+    mut coming: BoxStream<'static, Result<T>>,
+    path: PathBuf,
+    mut watch: W,
+    write: impl FnOnce(&Path, &mut dyn Iterator<Item = T>, &mut W) -> Result<Received> + Send + 'static,
+) -> Result<(Received, W)> {
+    let (sender, mut queue) = mpsc::channel(QUEUE);
     let target = path.clone();
-    let writer = tokio::task::spawn_blocking(move || -> Result<(Received, Unfinished)> {
+    let writer = tokio::task::spawn_blocking(move || -> Result<_> {
         let unfinished = Unfinished::beside(&target);
-        let batches = std::iter::from_fn(|| queue.blocking_recv());
-        Ok((write(unfinished.path(), &schema, batches, limit, &mut look)?, unfinished))
+        let received =
+            write(unfinished.path(), &mut std::iter::from_fn(|| queue.blocking_recv()), &mut watch)?;
+        Ok((received, watch, unfinished))
     });
     let mut broken = None;
-    let mut next = first.map(Ok);
-    while let Some(batch) = next {
-        match batch {
+    while let Some(next) = coming.next().await {
+        match next {
             // A closed queue means that the writer failed; its error is the one to report.
-            Ok(batch) => {
-                if sender.send(batch).await.is_err() {
+            Ok(next) => {
+                if sender.send(next).await.is_err() {
                     break;
                 }
             }
@@ -130,14 +198,13 @@ pub async fn receive_with(
                 break;
             }
         }
-        next = batches.next().await;
     }
     drop(sender);
-    let (received, unfinished) =
+    let (received, watch, unfinished) =
         writer.await.map_err(|e| Error::Invalid(format!("the writer ended: {e}")))??;
     match broken {
-        Some(error) => Err(from_flight(error)),
-        None => unfinished.finish(&path).map(|()| received),
+        Some(error) => Err(error),
+        None => unfinished.finish(&path).map(|()| (received, watch)),
     }
 }
 
@@ -145,23 +212,19 @@ fn write(
     path: &Path,
     schema: &SchemaRef,
     batches: impl Iterator<Item = RecordBatch>,
-    limit: u64,
-    look: &mut impl FnMut(&RecordBatch) -> Result<()>,
+    watch: &mut impl Watch,
 ) -> Result<Received> {
     let file = File::create(path).map_err(|e| Error::file(path, e))?;
     let mut writer = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), schema)?;
     let mut received = Received { rows: 0, bytes: 0 };
     for batch in batches {
+        // Of slices of a larger batch, what they take in the file.
+        let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+        let bytes = sizes.sum::<Result<usize, _>>()? as u64;
         received.rows += batch.num_rows() as u64;
-        received.bytes += batch.get_array_memory_size() as u64;
-        if received.bytes > limit {
-            return Err(Error::Exhausted(format!(
-                "{} bytes arrived for {}, more than its limit of {limit}",
-                received.bytes,
-                path.display()
-            )));
-        }
-        look(&batch)?;
+        received.bytes += bytes;
+        watch.room(bytes)?;
+        watch.batch(&batch)?;
         writer.write(&batch)?;
     }
     writer.finish()?;
@@ -177,7 +240,8 @@ pub fn write_file(
     limit: u64,
 ) -> Result<Received> {
     let unfinished = Unfinished::beside(path);
-    let received = write(unfinished.path(), schema, batches, limit, &mut |_| Ok(()))?;
+    let mut watch = Limit { path: path.into(), arrived: 0, limit };
+    let received = write(unfinished.path(), schema, batches, &mut watch)?;
     unfinished.finish(path)?;
     Ok(received)
 }
