@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from conftest import lethe_processes
+from conftest import lethe_processes, wait_for
 from functions import fit_without_saving, fitting, net, score
 from programs import executable
 
@@ -299,3 +299,84 @@ def test_a_search_is_resumed_with_a_function(dataset: lethe.Dataset) -> None:
     assert list(result.trials["state"]) == ["finished"] * 4
     with pytest.raises(lethe.ExperimentError, match="another plan"):
         run(lethe.Function(fit_without_saving, net, epochs=3), dataset, search(5), name="again", resume=True)
+
+
+def test_a_function_starts_processes_and_none_outlives_its_trial(dataset: lethe.Dataset) -> None:
+    def train(hparams: dict[str, Any]) -> dict[str, float]:
+        import subprocess
+
+        from torch.utils.data import DataLoader, TensorDataset
+
+        rows = TensorDataset(torch.arange(20.0))
+        total = sum(float(batch[0].sum()) for batch in DataLoader(rows, batch_size=5, num_workers=2))
+        # It waits for ever, and so does this.
+        started = subprocess.Popen(["sleep", "1000"])
+        with Path(hparams["pids"]).open("a") as pids:
+            pids.write(f"{started.pid}\n")
+        if hparams["how"] == "hang":
+            started.wait()
+        return {"value": total}
+
+    pids = str(Path("pids").absolute())
+    space = lethe.SearchSpace(how=lethe.choice("end", "hang", "last"), pids=lethe.choice(pids))
+    points = [{"how": how, "pids": pids} for how in ("end", "hang", "last")]
+    what = lethe.Search(space, 3, "value", "max", enqueue=points, trial_seconds=3.0)
+    result = run(train, None, what, slots=1)
+    assert list(result.trials["state"]) == ["finished", "stopped", "finished"], list(result.trials["error"])
+    assert list(result.trials["value"].fillna(-1)) == [190.0, -1.0, 190.0]
+    children = [int(pid) for pid in Path(pids).read_text().split()]
+    assert len(children) == 3
+    assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 10)
+
+
+def test_trials_leave_nothing_to_each_other() -> None:
+    def train(hparams: dict[str, Any]) -> dict[str, float]:
+        found = float(len(os.listdir()))
+        Path("model.pt").write_text("x")
+        Path("folder").mkdir()
+        os.chdir("folder")
+        with open("/dev/stdin") as stdin:
+            return {"accuracy": found, "stdin": float(len(stdin.read()))}
+
+    result = run(train, None, search(3), slots=1)
+    assert list(result.trials["value"]) == [0.0] * 3
+    assert list(result.trials["stdin"]) == [0.0] * 3
+
+
+def test_what_is_no_text_is_no_end() -> None:
+    def train(hparams: dict[str, Any], reporter: Any) -> float:
+        import sys
+
+        print("a file's name: \udcff")
+        try:
+            sys.stdout.write(b"bytes")  # type: ignore[arg-type]
+        except TypeError:
+            print("refused")
+        raise OSError("no \udcfe" + "x" * 10_000_000)
+
+    result = run(train, None, lethe.Single(), name="texts")
+    assert list(result.trials["state"]) == ["failed"]
+    assert list(result.trials["attempts"]) == [1]
+    assert result.trials["error"][0].startswith("the training function raised OSError: no ?xxx")
+    assert Path(result.directory, "logs", "trial-0.log").read_text() == "a file's name: ?\nrefused\n"
+
+
+def test_the_best_moment_is_kept_over_a_pause(dataset: lethe.Dataset) -> None:
+    def train(model: Any, reporter: Any, checkpoint: Any) -> None:
+        saved = checkpoint.load() or {"step": 0}
+        for step, value in list(enumerate([0.5, 0.9, 0.3, 0.2], 1))[saved["step"] :]:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(float(step))
+            checkpoint.save({"step": step})
+            reporter.broadcast(value, step)
+
+    function = lethe.Function(train, net)
+    space = lethe.SearchSpace(lr=lethe.uniform(0, 1))
+    stopping = lethe.PBT(every=3, quantile=0.4, parameters=["lr"])
+    what = search(2, space=space, stopping=stopping, select="best")
+    result = run(function, dataset, what)
+    assert result.sql("select count(*) as n from events where kind = 'pause'")["n"][0] > 0
+    assert result.best is not None
+    assert result.best.value == 0.9
+    assert {float(parameter.max()) for parameter in result.best_model().parameters()} == {2.0}

@@ -49,7 +49,8 @@ class Function:
     train: the function.
     model: a model generator with arguments among `hparams` and `inputs`, as that of `Supervised`.
     epochs: how many steps it reports, where a stopping rule needs to know.
-    environment: further environment variables. Of its task's it sees PATH, HOME, TMPDIR, LANG and TZ.
+    environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and
+        LD_LIBRARY_PATH.
 
     Raises ConfigError if it asks for something else.
     """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+#: Characters of a line that has not ended.
+LINE = 10_000
+
 
 class ProgressLine:
     """A `tqdm.auto` bar, so that a notebook shows it as well; silent if `quiet`.
@@ -55,10 +58,13 @@ class ProgressLine:
         if self._quiet or self._bar is None:
             return
         *lines, rest = (self._unfinished.pop(trial, "") + text).split("\n")
+        # Of a bar that is drawn over and over, the last.
+        rest = rest.rsplit("\r", 1)[-1][-LINE:]
         if rest:
             self._unfinished[trial] = rest
         for line in lines:
-            self._bar.write(f"trial {trial}: {line}", file=sys.stdout)
+            shown = line.rstrip("\r").rsplit("\r", 1)[-1]
+            self._bar.write(f"trial {trial}: {shown}", file=sys.stdout)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -107,7 +107,7 @@ impl Experiment {
         let others = std::mem::take(&mut trial.others);
         for key in std::iter::once(slot).chain(others) {
             if self.holds(key, number, attempt) {
-                let why = "its gang is broken up".to_owned();
+                let why = "its gang has ended, or is given up".to_owned();
                 out.push(Action::Stop { slot: key, trial: number, attempt, why });
             }
         }

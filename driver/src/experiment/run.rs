@@ -43,7 +43,7 @@ impl Experiment {
             hparams: trial.hparams.to_map(),
             function: self.settings.function.clone(),
             program: trial.program.clone(),
-            data: self.settings.data(number).cloned(),
+            data: self.settings.data(number),
             objective: self.settings.objective.clone(),
             rungs: trial.rungs.at.clone(),
             decide_every: trial.rungs.every,

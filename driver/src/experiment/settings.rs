@@ -48,8 +48,11 @@ impl Settings {
     }
 
     /// What this trial trains on.
-    pub fn data(&self, trial: u32) -> Option<&DataSpec> {
-        self.listed(trial).and_then(|listed| listed.data.as_ref()).or(self.data.as_ref())
+    pub fn data(&self, trial: u32) -> Option<DataSpec> {
+        let Some(listed) = self.listed(trial) else { return self.data.clone() };
+        let mut data = listed.data.as_ref().or(self.data.as_ref()).cloned()?;
+        data.without.extend(listed.without.iter().cloned());
+        Some(data)
     }
 
     /// Whose seed this trial has.

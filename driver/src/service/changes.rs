@@ -39,10 +39,12 @@ fn identity(plan: &Plan) -> Value {
     let mut found = match &plan.source {
         Source::Search { .. } => searched(&plan.source),
         Source::Listed { trials, trial_seconds: _ } => {
-            let trials = trials.iter().map(|listed| {
-                let Listed { name, hparams, replicate, data, workers } = listed;
-                let own = json!({ "hparams": hparams, "data": unnamed(data.as_ref()), "workers": workers });
-                (format!("{name}, replicate {replicate}"), own)
+            // Results are found by their numbers: their order is not to change either.
+            let trials = trials.iter().enumerate().map(|(number, listed)| {
+                let Listed { name, hparams, replicate, data, without, workers } = listed;
+                let data = unnamed(data.as_ref());
+                let own = json!({ "hparams": hparams, "data": data, "without": without, "workers": workers });
+                (format!("{number} ({name}, replicate {replicate})"), own)
             });
             json!({ "trials": Value::Object(trials.collect()) })
         }

@@ -116,6 +116,7 @@ async fn a_gang_gets_its_slots_at_once_and_rank_0_speaks_for_it() {
         hparams: Hparams::new(),
         replicate: 0,
         data: None,
+        without: Vec::new(),
         workers,
     };
     plan.source = Source::Listed { trials: vec![of("both", 2), of("one", 1)], trial_seconds: None };
@@ -150,7 +151,7 @@ async fn a_plan_of_too_many_workers_is_refused() {
     let mut plan = driver.plan(1, 2);
     let name = String::new();
     let hparams = Hparams::new();
-    let trials = vec![Listed { name, hparams, replicate: 0, data: None, workers: 2 }];
+    let trials = vec![Listed { name, hparams, replicate: 0, data: None, without: Vec::new(), workers: 2 }];
     plan.source = Source::Listed { trials, trial_seconds: None };
     plan.function = Function::Python { name: "f".into(), epochs: 1 };
     let error = driver.create(&plan).await.unwrap_err().to_string();

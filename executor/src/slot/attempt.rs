@@ -34,7 +34,9 @@ impl Attempt {
     /// checkpoint to go on from.
     pub async fn prepare(host: &Host, spec: TrialSpec, view: Option<View>) -> Result<(Self, Run)> {
         wire::check_name("an experiment", &spec.experiment)?;
-        let name = format!("{}-{}-{}", spec.experiment, spec.trial, spec.attempt);
+        // Of a gang each rank has its own.
+        let rank = spec.gang.map_or(String::new(), |gang| format!("-{}", gang.rank));
+        let name = format!("{}-{}-{}{rank}", spec.experiment, spec.trial, spec.attempt);
         let folder = host.options.directory.join("weights").join(name);
         // First of all, and with its folder, so that its files go with it if one of them does not come, or nobody
         // waits for them any more.

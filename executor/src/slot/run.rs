@@ -31,6 +31,9 @@ const VIEWS: u32 = 3;
 /// How long an attempt's files may travel, in either direction.
 const TRAVEL: Duration = Duration::from_secs(30 * 60);
 
+/// How long a worker has to save what it needs to go on later, and to end its attempt.
+const PAUSE: Duration = Duration::from_secs(10 * 60);
+
 /// How long another worker may take to come. It has a limit of its own, below this one.
 const REPLACE: Duration = Duration::from_secs(120);
 
@@ -159,14 +162,16 @@ impl Slot<'_> {
                 message = ears.next() => match message? {
                     ToSlot::Assign { spec } => self.assign(&worker, *spec, &mut ears).await?,
                     ToSlot::Decision { trial, attempt, verdict } => {
-                        if verdict == Verdict::Stop {
-                            self.stops(trial, attempt);
+                        match verdict {
+                            Verdict::GoOn => {}
+                            Verdict::Stop => self.stops(trial, attempt, self.host.options.stop),
+                            Verdict::Pause => self.stops(trial, attempt, PAUSE),
                         }
                         _ = worker.sender.send(&ToWorker::Decision { trial, attempt, verdict }).await;
                         Flow::GoOn
                     }
                     ToSlot::Stop { trial, attempt } => {
-                        self.stops(trial, attempt);
+                        self.stops(trial, attempt, self.host.options.stop);
                         _ = worker.sender.send(&ToWorker::Stop { trial, attempt }).await;
                         Flow::GoOn
                     }
@@ -175,8 +180,13 @@ impl Slot<'_> {
                 },
                 message = worker.receiver.next() => match message {
                     Some(Ok(message)) => self.hear(message, &mut ears).await?,
-                    Some(Err(_)) | None => {
-                        let error = worker.post_mortem().await;
+                    ended => {
+                        let mut error = worker.post_mortem().await;
+                        if let Some(Err(unread)) = ended
+                            && !unread.is_disconnect()
+                        {
+                            error = format!("it sent what is no message ({unread}); {error}");
+                        }
                         match self.lost(error, &mut ears).await? {
                             Flow::GoOn => self.replace(&mut worker, &mut ears).await?,
                             Flow::Released => Flow::Released,
@@ -303,7 +313,9 @@ impl Slot<'_> {
             Heard::Done(Ok(view)) => Ok(view),
             // The slot leaves, so that they can be put again.
             Heard::Done(Err(error @ Error::Lost { .. })) => return Err(error),
-            Heard::Done(Err(error)) => Err(Outcome::Failed { error: error.to_string() }),
+            // What is wrong with the rows is the trial's own failure.
+            Heard::Done(Err(Error::Invalid(error))) => Err(Outcome::Failed { error }),
+            Heard::Done(Err(error)) => Err(lost("the trial's view was not built", &error.to_string())),
             Heard::Late => Err(lost("the trial's view was not built", &too_long())),
             Heard::Stop => Err(Outcome::Stopped),
             Heard::Released => return Ok(Flow::Released),
@@ -426,10 +438,10 @@ impl Slot<'_> {
     }
 
     /// The worker is being told to stop this attempt.
-    fn stops(&mut self, trial: u32, attempt: u32) {
-        let limit = self.host.options.stop;
+    fn stops(&mut self, trial: u32, attempt: u32, limit: Duration) {
         if let Some(current) = self.current.as_mut().filter(|current| current.is(trial, attempt)) {
-            current.stop_by.get_or_insert_with(|| Instant::now() + limit);
+            let by = Instant::now() + limit;
+            current.stop_by = Some(current.stop_by.map_or(by, |earlier| earlier.min(by)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use lethe_flight::exchange::{Receiver, Sender};
 use lethe_flight::message::worker::{FromWorker, ToWorker};
 use lethe_flight::process::TrainerConfig;
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, wire};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
@@ -97,13 +98,55 @@ pub enum Program<'a> {
     },
 }
 
+/// A process and all that it has started; its own folder, if it has one. Dropped, they go.
+struct Process {
+    child: Child,
+    folder: Option<tempfile::TempDir>,
+}
+
+impl Process {
+    /// None once it has ended and been waited for.
+    fn group(&self) -> Option<Pid> {
+        self.child.id().and_then(|pid| Pid::from_raw(pid as i32))
+    }
+
+    /// Waits for its end, and ends what it leaves behind.
+    async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        let group = self.group();
+        let status = self.child.wait().await;
+        end_group(group);
+        status
+    }
+
+    async fn kill(&mut self) {
+        end_group(self.group());
+        _ = self.child.kill().await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        end_group(self.group());
+        if let (Some(folder), Ok(runtime)) = (self.folder.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(folder));
+        }
+    }
+}
+
+fn end_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // None of it may be left.
+        _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
 /// A running worker. Dropped, it is killed.
 pub struct Worker {
     pub pid: u32,
     pub device: String,
     pub sender: Sender<ToWorker>,
     pub receiver: Receiver<FromWorker>,
-    child: Child,
+    process: Process,
     /// Its end tells the worker that the executor has gone.
     _stdin: ChildStdin,
     log: PathBuf,
@@ -142,7 +185,17 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
+            // With all that it starts it is a group, which ends with it.
+            .process_group(0)
             .kill_on_drop(true);
+        let mut folder = None;
+        if matches!(program, Program::Python { .. }) {
+            let own = own_folder().await?;
+            command.current_dir(own.path());
+            // Else the order of a set of strings would be another one in each process.
+            command.env("PYTHONHASHSEED", "0");
+            folder = Some(own);
+        }
         // Inherited, because CUDA's driver may be found by it alone; libtorch's own rpath goes before it.
         let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         // Python's torch finds its own.
@@ -155,11 +208,12 @@ impl Worker {
         }
         let awaited = workers.expect(key.clone());
         let _forget = Forget { workers, key: &key };
-        Self::launch(command, options, address, &key, log, awaited).await
+        Self::launch(command, folder, options, address, &key, log, awaited).await
     }
 
     async fn launch(
         mut command: Command,
+        folder: Option<tempfile::TempDir>,
         options: &Options,
         address: &str,
         key: &str,
@@ -171,9 +225,13 @@ impl Worker {
             true => "can its interpreter load what the function needs?",
             false => "is torch of the right version installed beside lethe?",
         };
-        let mut child = command.spawn().map_err(|e| Error::file(&what, e))?;
-        let mut stdin =
-            child.stdin.take().ok_or_else(|| Error::Invalid("the worker's stdin was not piped".into()))?;
+        let child = command.spawn().map_err(|e| Error::file(&what, e))?;
+        let mut process = Process { child, folder };
+        let mut stdin = process
+            .child
+            .stdin
+            .take()
+            .ok_or_else(|| Error::Invalid("the worker's stdin was not piped".into()))?;
         let config = TrainerConfig {
             token: options.secret.clone(),
             executor: address.into(),
@@ -187,11 +245,11 @@ impl Worker {
         let ended = tokio::select! {
             connected = awaited => match connected {
                 Ok(Connected { pid, device, sender, receiver }) => {
-                    return Ok(Self { pid, device, sender, receiver, child, _stdin: stdin, log });
+                    return Ok(Self { pid, device, sender, receiver, process, _stdin: stdin, log });
                 }
                 Err(_) => "was forgotten".to_owned(),
             },
-            status = child.wait() => match status {
+            status = process.child.wait() => match status {
                 Ok(status) => format!("ended ({status}) before it connected"),
                 Err(error) => format!("cannot be waited for: {error}"),
             },
@@ -207,11 +265,11 @@ impl Worker {
 
     /// What became of a worker whose exchange has ended, for the trial that it ran.
     pub async fn post_mortem(&mut self) -> String {
-        let status = match tokio::time::timeout(EXIT, self.child.wait()).await {
+        let status = match tokio::time::timeout(EXIT, self.process.ended()).await {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
-                _ = self.child.kill().await;
+                self.process.kill().await;
                 "it had closed its exchange and was killed".into()
             }
         };
@@ -221,15 +279,15 @@ impl Worker {
 
     /// Ends the process at once.
     pub async fn kill(&mut self) {
-        _ = self.child.kill().await;
+        self.process.kill().await;
     }
 
     /// Ends the process: asks, then kills.
     pub async fn end(mut self) {
         _ = self.sender.send(&ToWorker::Exit).await;
-        if tokio::time::timeout(EXIT, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(EXIT, self.process.ended()).await.is_err() {
             tracing::warn!(pid = self.pid, "the worker did not exit when told, it is killed");
-            _ = self.child.kill().await;
+            self.process.kill().await;
         }
     }
 }
@@ -240,15 +298,23 @@ fn trainer(options: &Options) -> Command {
     command
 }
 
-/// It begins with the module path of the task's interpreter, which lies beside the function. Unbuffered: what a dying
-/// process has printed is in its log. Its folder is the same wherever it runs.
+/// It begins with the module path of the task's interpreter, which lies beside the function; what lies in its folder is
+/// no module. Unbuffered: what a dying process has printed is in its log.
 fn python(options: &Options, function: &str) -> Command {
-    const BEGIN: &str = "import json, sys; sys.path[:] = json.load(open(sys.argv[1] + '.path', encoding='utf-8')); \
+    const BEGIN: &str = "import sys; sys.path[:] = filter(None, sys.path); import json; \
+                         sys.path[:] = json.load(open(sys.argv[1] + '.path', encoding='utf-8')); \
                          from lethe.worker.main import main; main()";
     let mut command = Command::new(&options.python);
     command.args(["-u", "-c", BEGIN]).arg(options.functions.join(function));
-    command.current_dir(std::env::temp_dir());
     command
+}
+
+/// Of one worker alone: what its function leaves there no other trial finds.
+async fn own_folder() -> Result<tempfile::TempDir> {
+    let made = tokio::task::spawn_blocking(|| tempfile::Builder::new().prefix("lethe-").tempdir());
+    let folder = std::env::temp_dir();
+    let made = made.await.map_err(|e| Error::Invalid(format!("the task ended: {e}")))?;
+    made.map_err(|e| Error::file(&folder, e))
 }
 
 async fn tail(log: &Path) -> String {

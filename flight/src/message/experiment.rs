@@ -129,6 +129,9 @@ pub struct Listed {
     /// None: the plan's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
+    /// Columns that its rows are gathered without, see [`DataSpec`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// Slots that it takes at once.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub workers: u32,

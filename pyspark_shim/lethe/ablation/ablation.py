@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lethe.dataset.dataset import Dataset
 
 #: Of one study.
-MAX_TRIALS = 100_000
+MAX_TRIALS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,5 +13,5 @@ def raised(who: str, error: BaseException) -> str:
     """The exception first, then where it was raised, without Lethe's own frames."""
     frames = traceback.extract_tb(error.__traceback__)
     users = [frame for frame in frames if not frame.filename.startswith(_OWN)] or list(frames)
-    first = traceback.format_exception_only(type(error), error)[-1].strip()
+    first = traceback.format_exception_only(type(error), error)[-1].strip()[:CHARACTERS]
     return f"{who} raised {first}\n" + "".join(traceback.format_list(users))[-CHARACTERS:]

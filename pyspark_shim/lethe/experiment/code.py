@@ -8,6 +8,7 @@ import textwrap
 import tokenize
 from typing import Any
 
+from lethe.ablation.ablation import Ablation
 from lethe.contexts import Listing
 from lethe.function import Function
 from lethe.search import Search
@@ -25,6 +26,8 @@ def code(train: Supervised | Registered | Function, experiment: Search | Listing
         found["model"] = source(train.model)
     if isinstance(train, Function):
         found["train"] = source(train.train)
+    if isinstance(experiment, Ablation):
+        found.update({f"model {name}": source(model) for name, model in experiment.models.items()})
     constraints = experiment.space.constraints if isinstance(experiment, Search) else []
     predicates = [constraint.predicate for constraint in constraints if constraint.predicate]
     found.update({f"constraint {number}": source(rule) for number, rule in enumerate(predicates, 1)})

@@ -179,7 +179,7 @@ def _run(
                 described = placed.describe(loss)["inputs"]
         expected = count(owner.session, slots, None, owner.settings.threads)
         trials = trials_of(experiment, train, dataset, placed, loss, expected)
-        number = expected if trials.count is None else min(expected, trials.count)
+        number = trials.slots(expected)
         preparer = _preparer(owner, train, trials, described, folder)
         data = None if placed is None else placed.spec(loss)
         message = plan(train, data, experiment, trials.source, folder, number)

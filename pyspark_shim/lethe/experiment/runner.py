@@ -176,7 +176,15 @@ class Runner:
 
     def _lacks(self, event: dict[str, Any]) -> None:
         """A slot has left for want of data; they are put again while the other slots go on."""
-        if event["dataset"] != self._plan["data"]["dataset"]:
+        data = self._plan.get("data")
+        if data is None or event["dataset"] != data["dataset"]:
+            trials = self._plan["source"].get("trials", ())
+            if any(trial.get("data", {}).get("dataset") == event["dataset"] for trial in trials):
+                raise ExperimentError(
+                    f"partitions of {event['dataset']}, which single trials train on, were lost with "
+                    f"their executors; "
+                    "run lagom again, with resume=True to keep what is done"
+                )
             # Said of the data before these: the slot has been opened again since.
             return
         self._slots.left(event["slot"])

@@ -41,6 +41,13 @@ class Trials:
     models: Mapping[int, Generator] = field(default_factory=dict)
     inputs: Mapping[int, Inputs] = field(default_factory=dict)
     replicates: Mapping[int, int] = field(default_factory=dict)
+    #: Slots that a trial takes at once, at most.
+    workers: int = 1
+
+    def slots(self, expected: int) -> int:
+        """How many slots to hold, of so many."""
+        wanted = expected if self.count is None else min(expected, self.count * self.workers)
+        return max(wanted, self.workers)
 
     def seed(self, seed: int, trial: int) -> int:
         """Of the trial, in an experiment of that seed."""
@@ -108,12 +115,21 @@ def _listed(
             "replicate": entry.replicate,
         }
         if entry.workers != 1:
+            if not isinstance(train, Registered):
+                raise ConfigError(
+                    f"{type(listing).__name__}: workers is {entry.workers}: so far only a registered Rust "
+                    f"function runs "
+                    "on several slots at once; take workers=1"
+                )
             message["workers"] = entry.workers
         if entry.model is not None:
             models[number] = entry.model(generator)
+        if entry.without:
+            message["without"] = list(entry.without)
         if entry.without or entry.dataset is not None:
             there, data = _data(entry, placed, own, loss)
-            message["data"] = data
+            if entry.dataset is not None:
+                message["data"] = {name: value for name, value in data.items() if name != "without"}
             if generator is not None or entry.model is not None:
                 key = json.dumps(data, sort_keys=True)
                 if key not in described:
@@ -124,7 +140,8 @@ def _listed(
     if listing.trial_seconds is not None:
         source["trial_seconds"] = listing.trial_seconds
     replicates = {number: entry.replicate for number, entry in enumerate(entries)}
-    return Trials(source, len(messages), models, inputs, replicates)
+    workers = max((entry.workers for entry in entries), default=1)
+    return Trials(source, len(messages), models, inputs, replicates, workers)
 
 
 def _check_ablation(

@@ -51,6 +51,12 @@ class Checkpoint:
         found = self._file()
         return None if found is None else found[0]
 
+    def model(self) -> Arrays:
+        """The module's weights that were kept, by name."""
+        found = self._file()
+        held = {} if found is None else found[1]
+        return {name.removeprefix(MODEL): value for name, value in held.items() if name.startswith(MODEL)}
+
     def is_due(self) -> bool:
         """Whether there is something to save, and it is time."""
         return (

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.flight as fl
 
 from lethe import flight
 from lethe.version import PROTOCOL, installed
@@ -75,7 +74,9 @@ class Exchange:
         threading.Thread(target=self._listen, name="lethe-exchange", daemon=True).start()
 
     def send(self, message: dict[str, Any]) -> None:
-        data = pa.py_buffer(json.dumps(message, allow_nan=False).encode())
+        # What is no text in UTF-8, as of a file's name, is replaced: the other side would refuse all of it.
+        text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+        data = pa.py_buffer(text.encode("utf-8", "replace"))
         with self._sending:
             self._writer.write_metadata(data)
 
@@ -99,10 +100,11 @@ class Exchange:
                 self._heard(json.loads(self._reader.read_chunk().app_metadata.to_pybytes()))
         except StopIteration:
             pass
-        except fl.FlightError as error:
-            print(f"lethe: the exchange with the executor broke: {error}", file=sys.__stderr__)
-        # The executor has gone, or has given this worker up: no code of the user's goes on.
-        os._exit(1)
+        except BaseException as error:
+            print(f"lethe: the exchange with the executor broke: {error!r}", file=sys.__stderr__, flush=True)
+        finally:
+            # The executor has gone, or has given this worker up: no code of the user's goes on.
+            os._exit(1)
 
     def _heard(self, message: dict[str, Any]) -> None:
         if message["type"] == "run":

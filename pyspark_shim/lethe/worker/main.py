@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import signal
 import sys
 import threading
 import traceback
 from pathlib import Path
 
-from lethe.worker import prints, seeding
+from lethe.worker import folder, prints, seeding
 from lethe.worker.bundle import Bundle
 from lethe.worker.exchange import Exchange
 from lethe.worker.trial import run
@@ -19,7 +22,7 @@ def main() -> None:
     """Runs the attempts that the executor hands out, until it says that there are no more."""
     file = Path(sys.argv[1])
     config = json.loads(sys.stdin.readline())
-    threading.Thread(target=_lifeline, name="lethe-lifeline", daemon=True).start()
+    threading.Thread(target=_lifeline, args=(_own_stdin(),), name="lethe-lifeline", daemon=True).start()
     # Functions that look at the arguments find none, wherever they run.
     sys.argv[:] = [""]
     printed = prints.capture()
@@ -43,14 +46,34 @@ def main() -> None:
 
 
 def _end(status: int) -> None:
-    """Threads of the user's function, and atexit handlers that wait for them, keep no slot."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Ends the process now: threads of the user's function, and atexit handlers that wait for them, keep no
+    slot."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # What it has started goes too: it is in the group of this process.
+    with contextlib.suppress(OSError, ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
     os._exit(status)
 
 
-def _lifeline() -> None:
+def _own_stdin() -> int:
+    """The descriptor of stdin, in whose place is nothing: a child of the user's function closes it, and what
+    asks there is told that nobody answers."""
+    own, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdin = os.fdopen(0, closefd=False, encoding="utf-8")
+    return own
+
+
+def _lifeline(stdin: int) -> None:
     """The executor holds the other end of stdin: when it has gone, nobody wants this process."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(stdin, 4096):
         pass
+    # It would have been removed by the executor.
+    shutil.rmtree(folder.OWN, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)

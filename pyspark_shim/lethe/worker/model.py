@@ -41,6 +41,11 @@ class Models:
         """Keeps a copy of the weights as they are."""
         self._snapshot = self._weights()
 
+    def restore(self, weights: Arrays) -> None:
+        """A snapshot that was taken before the trial was paused."""
+        if weights:
+            self._snapshot = weights
+
     def kept(self) -> Arrays:
         """Those of the snapshot, if there is one, else as they are; none of what is no torch module."""
         return self._weights() if self._snapshot is None else self._snapshot

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from lethe.worker.exchange import REPORTS, TEXT, Exchange
@@ -11,6 +14,8 @@ from lethe.worker.prints import Printed
 
 #: Reports that may wait; a function that makes more waits for them to be sent.
 WAITING = 50_000
+#: Of one message, characters.
+MESSAGE = 500_000
 #: What comes within this time is sent together, seconds.
 TOGETHER = 0.002
 
@@ -45,10 +50,10 @@ class Outbox:
             # What is appended meanwhile is behind these.
             count = len(self._reports)
             taken, self._reports[:count] = self._reports[:count], []
-            for start in range(0, count, REPORTS):
-                reports = [
-                    {"epoch": epoch, "metrics": values} for epoch, values in taken[start : start + REPORTS]
-                ]
+            together = _together(taken)
+            for start in range(0, count, together):
+                some = taken[start : start + together]
+                reports = [{"epoch": epoch, "metrics": values} for epoch, values in some]
                 self._send({"type": "reports", "reports": reports})
             text = self._printed.take()
             for start in range(0, len(text), TEXT):
@@ -66,8 +71,19 @@ class Outbox:
         self._exchange.send({**message, **self._head})
 
     def _run(self) -> None:
-        while not self._closed:
-            self._something.wait()
-            self._something.clear()
-            time.sleep(TOGETHER)
-            self.flush()
+        try:
+            while not self._closed:
+                self._something.wait()
+                self._something.clear()
+                time.sleep(TOGETHER)
+                self.flush()
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            # Without it nobody would hear of this trial any more.
+            os._exit(1)
+
+
+def _together(reports: list[tuple[int, Values]]) -> int:
+    """How many make one message of bounded size."""
+    longest = max((sum(len(name) + 30 for name in values) for _, values in reports), default=0)
+    return max(1, min(REPORTS, MESSAGE // (longest + 50)))

@@ -47,8 +47,10 @@ class _Tee:
         self._own, self._printed = own, printed
 
     def write(self, text: str) -> int:
+        # First where it is refused if it is no text.
+        written = self._own.write(text)
         self._printed.add(text)
-        return self._own.write(text)
+        return written
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -11,6 +11,12 @@ from lethe.worker.exchange import Attempt
 from lethe.worker.outbox import Outbox, Values
 from lethe.worker.stopped import TrialStopped
 
+#: Numbers of steps that travel.
+MOST_STEPS = 2**32 - 1
+MOST_METRICS = 1000
+#: Of a metric's name, characters.
+NAME = 200
+
 
 class Reporter:
     """Of one trial."""
@@ -25,8 +31,10 @@ class Reporter:
         save: Callable[[int, int], bool],
     ) -> None:
         self._objective = str(spec["objective"]["metric"])
-        self._rungs = frozenset(spec["rungs"])
-        self._every = spec.get("decide_every")
+        # Of several workers only the first is told anything.
+        speaks = (spec.get("gang") or {"rank": 0})["rank"] == 0
+        self._rungs = frozenset(spec["rungs"] if speaks else ())
+        self._every = spec.get("decide_every") if speaks else None
         self._attempt, self._outbox = attempt, outbox
         self._checkpoint, self._moment, self._save = checkpoint, moment, save
         #: Epochs are reported from 1, and steps of functions that count from 0 are one less.
@@ -66,7 +74,7 @@ class Reporter:
         self._last = epoch
         self._outbox.add(epoch, values)
         self._moment.look(values[self._objective], epoch)
-        if epoch in self._rungs or (self._every is not None and epoch % self._every == 0):
+        if self._is_rung(epoch):
             self._ask(epoch)
         elif self._checkpoint.is_due():
             self._save(epoch, self._first or 0)
@@ -76,7 +84,10 @@ class Reporter:
         print(*values)
 
     def returned(self, value: Any) -> None:
-        """What the function has returned is its last report."""
+        """What the function has returned is its last report; of one that was told to end before, it is
+        none."""
+        if self.told is not None:
+            return
         if value is None:
             if not self.reported:
                 raise ValueError(
@@ -88,6 +99,13 @@ class Reporter:
         epoch = max(self._last, self._begun) + 1
         self._outbox.add(epoch, values)
         self._moment.look(values[self._objective], epoch)
+        if self._is_rung(epoch):
+            # Whatever is decided: it has done all that it was to do.
+            self._outbox.flush()
+            self._attempt.verdict()
+
+    def _is_rung(self, epoch: int) -> bool:
+        return epoch in self._rungs or (self._every is not None and epoch % self._every == 0)
 
     def _ask(self, epoch: int) -> None:
         self._outbox.flush()
@@ -111,6 +129,8 @@ class Reporter:
         if self._first is None:
             self._first = 0 if number == 0 else 1
         epoch = number + 1 - self._first
+        if epoch > MOST_STEPS:
+            raise ValueError(f"reporter.broadcast: step {step} is beyond {MOST_STEPS}; count steps or epochs")
         if epoch <= self._last:
             raise ValueError(
                 f"reporter.broadcast: step {step} was reported after a later one; steps must rise"
@@ -118,9 +138,11 @@ class Reporter:
         return epoch
 
     def _values(self, metric: Any) -> Values:
+        if isinstance(metric, Mapping) and len(metric) > MOST_METRICS:
+            raise ValueError(f"reporter.broadcast: {len(metric)} metrics; at most {MOST_METRICS} can be")
         if not isinstance(metric, Mapping):
             return {self._objective: _number(metric, self._objective)}
-        values = {str(name): _number(value, str(name)) for name, value in metric.items()}
+        values = {str(name)[:NAME]: _number(value, str(name)) for name, value in metric.items()}
         if self._objective not in values:
             names = ", ".join(values) or "no names"
             raise ValueError(

@@ -12,10 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+
+def _seed_keras(keras: Any, seed: int) -> None:
+    """Its generator, and the numbers in its layers' names, begin anew."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed % 2**32)
+
+
 _SEEDERS: dict[str, Callable[[Any, int], object]] = {
     "numpy": lambda numpy, seed: numpy.random.seed(seed % 2**32),
     "torch": lambda torch, seed: torch.manual_seed(seed),
     "tensorflow": lambda tensorflow, seed: tensorflow.random.set_seed(seed % 2**32),
+    "keras": _seed_keras,
 }
 _seed = 0
 

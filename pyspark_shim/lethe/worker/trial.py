@@ -10,7 +10,7 @@ from typing import Any
 from lethe import context
 from lethe.experiment.blame import raised
 from lethe.model.inputs import inputs_of
-from lethe.worker import arrays, seeding
+from lethe.worker import arrays, folder, seeding
 from lethe.worker.bundle import Bundle
 from lethe.worker.checkpoint import Checkpoint
 from lethe.worker.data import TrialData
@@ -39,12 +39,13 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
     if first is not None:
         idle = 0.0 if _previous_end is None else first - _previous_end
         timing = {"idle_s": idle, "setup_s": first - job.arrived, "train_s": end - first}
-    del attempt
-    _tidy()
     outbox.close()
     ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
     exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
     _previous_end = time.monotonic()
+    # Where this fails, as after an error of the GPU, the process ends, and another takes its place.
+    del attempt
+    _tidy()
 
 
 class _Attempt:
@@ -86,6 +87,9 @@ class _Attempt:
             inputs = None if view is None else inputs_of(view["inputs"])
             self._models = Models(generator, hparams, inputs, spec["seed"])
         self._moment = Moment(spec, meta, self._snapshot)
+        best = spec["objective"]["select"] == "best" and self._moment.epoch is not None
+        if self._models is not None and best:
+            self._models.restore(self._checkpoint.model())
         attempt = self._exchange.begin(spec["trial"], spec["attempt"])
         reporter = Reporter(spec, attempt, self._outbox, self._checkpoint, self._moment, self._save)
         self._reporter = reporter
@@ -146,3 +150,4 @@ def _tidy() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    folder.clear()

@@ -7,7 +7,7 @@ fn bench(workers: &[u32], slots: u32) -> Bench {
     let mut settings = settings(workers.len() as u32, slots);
     for (replicate, &workers) in (0..).zip(workers) {
         let (name, hparams) = (String::new(), Hparams::new());
-        settings.listed.push(Listed { name, hparams, replicate, data: None, workers });
+        settings.listed.push(Listed { name, hparams, replicate, data: None, without: Vec::new(), workers });
     }
     Bench::new(settings, Stopping::None)
 }
@@ -128,7 +128,14 @@ fn trials_of_one_replicate_have_its_seed() {
     let mut settings = settings(3, 1);
     for replicate in [0, 0, 1] {
         let (name, hparams) = (String::new(), Hparams::new());
-        settings.listed.push(Listed { name, hparams, replicate, data: None, workers: 1 });
+        settings.listed.push(Listed {
+            name,
+            hparams,
+            replicate,
+            data: None,
+            without: Vec::new(),
+            workers: 1,
+        });
     }
     let seeds: Vec<u64> = (0..3).map(|trial| settings.seed_of(trial)).collect();
     assert_eq!((seeds[0], seeds[2]), (seeds[1], crate::experiment::trial_seed(settings.seed, 1)));

@@ -77,7 +77,14 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
         }
         for (replicate, workers) in (0..).zip(gangs.unwrap_or_default()) {
             let (name, hparams) = (String::new(), Hparams::new());
-            settings.listed.push(Listed { name, hparams, replicate, data: None, workers });
+            settings.listed.push(Listed {
+                name,
+                hparams,
+                replicate,
+                data: None,
+                without: Vec::new(),
+                workers,
+            });
         }
         (settings, stopping)
     })

@@ -199,6 +199,10 @@ impl<'a> TrialContext<'a> {
     /// # Errors
     /// If the file cannot be written, or the executor has gone.
     pub fn save(&mut self, saved: Saved) -> Result<()> {
+        if self.rank().rank > 0 {
+            // Rank 0's is the trial's.
+            return Ok(());
+        }
         let epoch = self.last_epoch;
         let path = PathBuf::from(format!("{}-{epoch}.arrow", self.run.checkpoints));
         Checkpoint::new(epoch, self.moment.counts(), saved).write(&path)?;
@@ -296,7 +300,8 @@ impl<'a> TrialContext<'a> {
 
     /// The file of kept weights.
     pub(super) fn kept(&self) -> Option<String> {
-        self.kept.then(|| self.run.weights.clone())
+        // Of several workers, rank 0's.
+        (self.kept && self.rank().rank == 0).then(|| self.run.weights.clone())
     }
 
     pub(super) fn timing(&self) -> Timing {
