@@ -18,6 +18,7 @@ from benchmarks.figure import Figure, compared
 from benchmarks.forty import model
 from lethe.model import weights
 from lethe.model.program import save_without_weights
+from lethe.model.schema import SCHEMA
 from lethe.model.script import script
 
 ROWS, WIDTH, SECONDS, ROUNDS = 50_000, 64, 4.0, 3
@@ -48,7 +49,7 @@ def prepare(folder: Path) -> dict[str, str]:
     module = model({}, WIDTH)
     with (
         pa.OSFile(str(folder / "weights.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, weights.SCHEMA) as writer,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
     ):
         for batch in weights.batches(weights.named(module)):
             writer.write_batch(batch)

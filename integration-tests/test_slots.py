@@ -137,3 +137,15 @@ def test_more_slots_than_places_finish_the_search_and_leave_the_places_to_others
     assert len(result.slots) == 2
     assert result.slots["trials"].sum() == 8
     assert spark.range(0, 4, 1, 2).count() == 4
+
+
+def test_a_trial_takes_two_slots_at_once(no_process_left: None) -> None:
+    what = lethe.Distributed(workers=2, hparams={"seconds": 0.2, "reports": 4})
+    result = lethe.lagom(lethe.Registered("lethe.sleep", 4), None, what, spark=False, quiet=True)
+    assert list(result.trials["state"]) == ["finished"]
+    assert list(result.history["epoch"]) == [1, 2, 3, 4], "one rank speaks for both"
+    assigned = result.sql("select slot, text from events where kind = 'assigned' order by sequence")
+    assert assigned["slot"].nunique() == 2
+    assert [text.split(", ")[1] for text in assigned["text"]] == ["as rank 0 of 2", "as rank 1 of 2"]
+    with pytest.raises(lethe.ConfigError, match="workers is 2: so far only a registered Rust function"):
+        lethe.lagom(lambda: 1.0, None, lethe.Distributed(workers=2), spark=False, quiet=True)

@@ -16,6 +16,7 @@ from lethe.model import weights
 from lethe.model.generator import Generator
 from lethe.model.inputs import Inputs, inputs_of
 from lethe.model.program import Programs, canonical, save_without_weights
+from lethe.model.schema import SCHEMA
 from lethe.model.script import script
 
 
@@ -182,7 +183,7 @@ def test_weights_survive_the_way_in_chunks(monkeypatch: pytest.MonkeyPatch) -> N
         "mask": torch.tensor([True, False]),
         "strided": torch.randn(4, 6).t(),
     }
-    table = pa.Table.from_batches(list(weights.batches(tensors)), schema=weights.SCHEMA)
+    table = pa.Table.from_batches(list(weights.batches(tensors)), schema=SCHEMA)
     assert table.num_rows > len(tensors)
     found = weights.read(table)
     assert list(found) == list(tensors)

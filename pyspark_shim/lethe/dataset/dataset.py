@@ -16,7 +16,7 @@ from lethe.dataset.arrow import as_table
 from lethe.dataset.clean import clean_of
 from lethe.dataset.files import FilesOrigin, files_source
 from lethe.dataset.inputs import Features, Inputs, columns_of, inputs_of, unnamed
-from lethe.dataset.part import Part, Reading
+from lethe.dataset.part import Parts, Reading
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import Preprocessing
 from lethe.dataset.recipe import Compiled, Recipe, compiled
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-class Dataset(Transforms):
+class Dataset(Transforms, Parts):
     """Features and a label, as columns of a table, and how rows are split.
 
     It never changes: each method that transforms it gives another, and all share the rows. Those of Spark and
@@ -147,29 +147,6 @@ class Dataset(Transforms):
     def label(self) -> str | None:
         return self._recipe.label
 
-    @property
-    def train(self) -> Part:
-        """The rows that train: all of them without a split."""
-        return Part(self, "train")
-
-    @property
-    def validation(self) -> Part:
-        """The rows that validate."""
-        if not self.has_validation:
-            raise DataError(
-                "the dataset has no validation set; split it: dataset.split(validation=0.2, seed=1)"
-            )
-        return Part(self, "validation")
-
-    @property
-    def test(self) -> Part:
-        """The rows that are kept for the end."""
-        if self._recipe.split is None or not self._recipe.split.tests:
-            raise DataError(
-                "the dataset has no test set; split it: dataset.split(validation=0.2, test=0.1, seed=1)"
-            )
-        return Part(self, "test")
-
     def preprocessing(self) -> Preprocessing:
         """What raw rows need before a model trained on this dataset gets them; see `Preprocessing`."""
         return self.on().learned(None)
@@ -215,6 +192,10 @@ class Dataset(Transforms):
     @property
     def has_validation(self) -> bool:
         return self._recipe.split is not None and self._recipe.split.validates
+
+    @property
+    def has_test(self) -> bool:
+        return self._recipe.split is not None and self._recipe.split.tests
 
     def label_type(self) -> pa.DataType | None:
         """Where it is known without asking the driver."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,7 @@ from lethe.dataset import loader, tensors
 from lethe.dataset.batches import Batching, batching_of, check_form
 from lethe.dataset.inputs import unnamed
 from lethe.dataset.tensors import one_array
+from lethe.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,43 @@ class Readable(Protocol):
     @property
     def reading(self) -> Reading: ...
     def on(self) -> Any: ...
+
+
+class Parts(ABC):
+    """A dataset that may be split: its parts, for whoever knows which there are."""
+
+    @property
+    @abstractmethod
+    def has_validation(self) -> bool:
+        """Whether rows validate."""
+
+    @property
+    @abstractmethod
+    def has_test(self) -> bool:
+        """Whether rows are kept for the end."""
+
+    @property
+    def train(self) -> Part:
+        """The rows that train: all of them without a split."""
+        return Part(self, "train")  # type: ignore[arg-type]
+
+    @property
+    def validation(self) -> Part:
+        """The rows that validate."""
+        if not self.has_validation:
+            raise DataError(
+                "the dataset has no validation set; split it: dataset.split(validation=0.2, seed=1)"
+            )
+        return Part(self, "validation")  # type: ignore[arg-type]
+
+    @property
+    def test(self) -> Part:
+        """The rows that are kept for the end."""
+        if not self.has_test:
+            raise DataError(
+                "the dataset has no test set; split it: dataset.split(validation=0.2, test=0.1, seed=1)"
+            )
+        return Part(self, "test")  # type: ignore[arg-type]
 
 
 class Part:

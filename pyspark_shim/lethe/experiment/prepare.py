@@ -12,6 +12,7 @@ from lethe.model import weights
 from lethe.model.generator import Generator
 from lethe.model.inputs import Inputs
 from lethe.model.program import Programs
+from lethe.model.schema import CHUNK_BYTES, SCHEMA
 from lethe.model.script import STEPS, script
 from lethe.model.structure import structure
 
@@ -86,7 +87,7 @@ class Preparer:
         module.train()
         digest, initial = self._program(module)
         what = {"type": "initial", "experiment": self._experiment, "trial": trial}
-        self._peer.put(what, weights.SCHEMA, weights.batches(initial))
+        self._peer.put(what, SCHEMA, weights.batches(initial))
         return {"type": "ready", "program": {"format": "torchscript", "hash": digest}}
 
     def _program(self, module: nn.Module) -> tuple[str, dict[str, torch.Tensor]]:
@@ -112,8 +113,6 @@ class Preparer:
         import pyarrow as pa
 
         schema = pa.schema([pa.field("data", pa.large_binary(), nullable=False)])
-        chunks = (
-            saved[start : start + weights.CHUNK_BYTES] for start in range(0, len(saved), weights.CHUNK_BYTES)
-        )
+        chunks = (saved[start : start + CHUNK_BYTES] for start in range(0, len(saved), CHUNK_BYTES))
         batches = (pa.record_batch([pa.array([chunk], pa.large_binary())], schema=schema) for chunk in chunks)
         self._peer.put({"type": "program", "hash": digest}, schema, batches)

@@ -11,18 +11,7 @@ import torch
 from torch import nn
 
 from lethe.errors import ModelError
-
-#: One chunk of a tensor, bytes.
-CHUNK_BYTES = 8 << 20
-
-SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("dtype", pa.string(), nullable=False),
-        pa.field("shape", pa.list_(pa.field("item", pa.int64())), nullable=False),
-        pa.field("data", pa.large_binary(), nullable=False),
-    ]
-)
+from lethe.model.schema import CHUNK_BYTES, SCHEMA
 
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 

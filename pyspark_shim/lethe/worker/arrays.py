@@ -8,19 +8,8 @@ import os
 
 import pyarrow as pa
 
+from lethe.model.schema import CHUNK_BYTES, SCHEMA
 from lethe.worker.tree import Arrays
-
-#: One chunk of an array, bytes.
-CHUNK_BYTES = 8 << 20
-
-SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("dtype", pa.string(), nullable=False),
-        pa.field("shape", pa.list_(pa.field("item", pa.int64())), nullable=False),
-        pa.field("data", pa.large_binary(), nullable=False),
-    ]
-)
 
 
 def write(path: str, arrays: Arrays) -> None:

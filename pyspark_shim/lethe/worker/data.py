@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from lethe import flight
-from lethe.dataset.part import Part, Reading
+from lethe.dataset.part import Parts, Reading
 from lethe.errors import DataError
 
 
-class TrialData:
+class TrialData(Parts):
     """What a function gets as `dataset`: its parts are those of the `lethe.Dataset` that was given to
     `lagom`, and their batches those that the native loop trains on under the trial's seed; of a trial of
     several workers, this one's shard."""
@@ -24,31 +24,12 @@ class TrialData:
         self._placed = _Placed(peer, spec["data"], view)
 
     @property
-    def train(self) -> Part:
-        """The rows that train: all of them without a split."""
-        return Part(self, "train")
-
-    @property
-    def validation(self) -> Part:
-        """The rows that validate."""
-        if not self.has_validation:
-            raise DataError(
-                "the dataset has no validation set; split it: dataset.split(validation=0.2, seed=1)"
-            )
-        return Part(self, "validation")
-
-    @property
-    def test(self) -> Part:
-        """The rows that are kept for the end."""
-        if self._view["test"] == 0:
-            raise DataError(
-                "the dataset has no test set; split it: dataset.split(validation=0.2, test=0.1, seed=1)"
-            )
-        return Part(self, "test")
-
-    @property
     def has_validation(self) -> bool:
         return bool(self._view["validation"] > 0)
+
+    @property
+    def has_test(self) -> bool:
+        return bool(self._view["test"] > 0)
 
     @property
     def features(self) -> tuple[str, ...]:
