@@ -133,7 +133,7 @@ class Run:
         )
         adviser = Adviser.of(self.peer, "digits", search)
         line = ProgressLine("digits", 3, "x", quiet=True)
-        message = {"experiment": "digits", **plan}
+        message = {"experiment": "digits", "source": {"type": "search"}, **plan}
         runner = Runner(application, message, self.slots, preparer, adviser, line, self.rebuild)  # type: ignore[arg-type]
         return runner.run()
 

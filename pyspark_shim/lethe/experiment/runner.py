@@ -181,9 +181,8 @@ class Runner:
             trials = self._plan["source"].get("trials", ())
             if any(trial.get("data", {}).get("dataset") == event["dataset"] for trial in trials):
                 raise ExperimentError(
-                    f"partitions of {event['dataset']}, which single trials train on, were lost with "
-                    f"their executors; "
-                    "run lagom again, with resume=True to keep what is done"
+                    f"partitions of {event['dataset']}, which single trials train on, were lost with their "
+                    "executors; run lagom again, with resume=True to keep what is done"
                 )
             # Said of the data before these: the slot has been opened again since.
             return
