@@ -23,10 +23,12 @@ def named(module: Any) -> dict[str, torch.Tensor]:
 
 
 def batches(tensors: dict[str, torch.Tensor]) -> Iterator[pa.RecordBatch]:
-    """The tensors as record batches of `SCHEMA`, little-endian and contiguous.
+    """The tensors as record batches of `SCHEMA`, little-endian and contiguous; small ones together.
 
     Raises ModelError if one has a dtype that cannot travel.
     """
+    rows: list[tuple[str, str, list[int], bytes]] = []
+    size = 0
     for name, tensor in tensors.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in _DTYPES:
@@ -36,15 +38,20 @@ def batches(tensors: dict[str, torch.Tensor]) -> Iterator[pa.RecordBatch]:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         data = flat.view(torch.uint8).numpy() if flat.numel() else b""
         for start in range(0, max(1, len(data)), CHUNK_BYTES):
-            yield pa.record_batch(
-                [
-                    pa.array([name], pa.string()),
-                    pa.array([dtype], pa.string()),
-                    pa.array([list(tensor.shape)], SCHEMA.field("shape").type),
-                    pa.array([bytes(data[start : start + CHUNK_BYTES])], pa.large_binary()),
-                ],
-                schema=SCHEMA,
-            )
+            chunk = bytes(data[start : start + CHUNK_BYTES])
+            if rows and size + len(chunk) > CHUNK_BYTES:
+                yield _batch(rows)
+                rows, size = [], 0
+            rows.append((name, dtype, list(tensor.shape), chunk))
+            size += len(chunk)
+    if rows:
+        yield _batch(rows)
+
+
+def _batch(rows: list[tuple[str, str, list[int], bytes]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def read(table: pa.Table) -> dict[str, torch.Tensor]:
