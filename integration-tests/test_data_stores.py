@@ -177,8 +177,9 @@ SPARK_FILES = """
         builder = builder.config(key, value)
     spark = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     data = lethe.Dataset.from_files({url!r}, ["a", "id"], "y", key="id").normalize("a").split(0.2, seed=1)
-    result = lethe.lagom(training(model=patient, epochs=3), data, search(6), slots=2, quiet=True,
-    name="files") (owner,) = running()
+    train = training(model=patient, epochs=3)
+    result = lethe.lagom(train, data, search(6), slots=2, quiet=True, name="files")
+    (owner,) = running()
     homes = sorted(Path({local!r}).rglob("lethe-*/store"))
     say(executors=sorted(set(result.slots["executor"])), states=list(result.trials["state"]),
         values=list(result.trials["value"]), views=[len(list(home.glob("views/*.view"))) for home in homes],

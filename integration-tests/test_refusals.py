@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def test_an_unreachable_driver_is_an_error_within_ten_seconds_that_names_both(
             "info": str(info),
             "log": str(tmp_path / "log"),
             "trainer": str(process.binary("lethe-trainer")),
+            "python": sys.executable,
             "libtorch": None,
             "memory_limit": None,
             "threads": 1,
