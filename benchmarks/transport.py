@@ -1,7 +1,7 @@
 """`doput`, `doget`: GB/s between a Python process and the executor on loopback, beside pyarrow's own server.
 
-The executor keeps what is put as a file; pyarrow's server keeps it in memory. Each holds what was put last: in
-the next round its pages are used again."""
+The executor keeps what is put as a file, pyarrow's server in memory. Each holds what was put last: its pages
+are used again in the next round."""
 
 from __future__ import annotations
 
