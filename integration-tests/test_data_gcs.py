@@ -1,4 +1,4 @@
-"""`gs://` over the XML API of Google's store, which an S3 server speaks as far as files are listed and read."""
+"""`gs://` over the XML API of Google's store, which an S3 server speaks as far as files are concerned."""
 
 import io
 import json
