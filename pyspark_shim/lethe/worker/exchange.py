@@ -68,7 +68,7 @@ class Exchange:
         self._sending = threading.Lock()
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=2)
         self._current: Attempt | None = None
-        device = "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
+        device = "cuda:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
         hello = {"protocol": PROTOCOL, "version": installed("lethe"), "worker": worker}
         self.send({"type": "hello", **hello, "pid": os.getpid(), "device": device})
         threading.Thread(target=self._listen, name="lethe-exchange", daemon=True).start()
