@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(ABC):
     """What contexts have in common whose trials are a list.
 
     metric: the name of the metric that is reported; None takes `loss` of `Supervised` (`train_loss` without a
@@ -73,9 +74,9 @@ class Listing:
     def _kind(self) -> str:
         return type(self).__name__
 
+    @abstractmethod
     def entries(self, dataset: Dataset | None) -> Sequence[Entry]:
         """The trials, in their order."""
-        raise NotImplementedError
 
     @property
     def needs_dataset(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a study fits the training function."""
+"""Whether a study's hyperparameters fit the training function."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Sequence
 
 from lethe.ablation.ablation import Ablation
 from lethe.ablation.component import Component
-from lethe.errors import ConfigError
-from lethe.supervised import METRICS, OVERRIDES, Supervised, check_value
+from lethe.supervised import OVERRIDES, check_value
 
 
-def check_ablation(
-    train: Supervised, study: Ablation, components: Sequence[Component], validated: bool
-) -> None:
-    """Hyperparameters that override parts of `train`, and the metric's name.
+def check_ablation(study: Ablation, components: Sequence[Component]) -> None:
+    """Hyperparameters that override parts of `Supervised`; the rest is `lethe.supervised.check_experiment`'s.
 
-    components: of the study. validated: whether the dataset has a validation set.
+    components: of the study.
 
     Raises ConfigError, naming the argument.
     """
@@ -25,18 +22,3 @@ def check_ablation(
         for component in components:
             if name in component.hparams:
                 check_value(f"Ablation: {component.name!r}: {name}", name, component.hparams[name])
-    if not validated and train.loss is not None and train.metrics:
-        raise ConfigError(
-            f"Supervised: metrics {list(train.metrics)} need a validation set; "
-            "split the dataset: dataset.split(validation=0.2, seed=1)"
-        )
-    reported = train.reported(validated)
-    if reported is None or study.metric in reported:
-        return
-    if study.metric in METRICS and not validated:
-        remedy = "it needs a validation set: dataset.split(validation=0.2, seed=1)"
-    elif study.metric in METRICS:
-        remedy = f"add it: Supervised(…, metrics={[*train.metrics, study.metric]})"
-    else:
-        remedy = f"use one of {', '.join(reported)}"
-    raise ConfigError(f"Ablation: no trial reports the metric {study.metric!r}; {remedy}")

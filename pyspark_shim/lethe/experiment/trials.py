@@ -150,7 +150,7 @@ def _check_ablation(
     """Before anything is trained: whether what is left out can be."""
     components = study.components(dataset)
     if isinstance(train, Supervised):
-        check_ablation(train, study, components, dataset is not None and dataset.has_validation)
+        check_ablation(study, components)
     changed = [component for component in components if component.layers or component.model is not None]
     if not changed:
         return
