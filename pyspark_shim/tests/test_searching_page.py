@@ -1,25 +1,16 @@
 """The page on searching runs as it is written."""
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from sklearn.datasets import load_digits
+from pages import DOCS, digits, elsewhere, run
 from torch import nn
 
 import lethe
 
-PAGE = Path(__file__).parents[2] / "docs" / "searching.md"
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    lethe.shutdown()
+PAGE = DOCS / "searching.md"
+__all__ = ["elsewhere"]
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def model(hparams: dict[str, Any], inputs: int) -> nn.Module:
@@ -31,20 +22,14 @@ def model(hparams: dict[str, Any], inputs: int) -> nn.Module:
 
 
 def test_the_code_of_the_page_runs() -> None:
-    images, labels = load_digits(return_X_y=True)
-    pixels = pa.array(list((images / 16).astype("float32")), pa.list_(pa.float32()))
-    table = pa.table({"pixels": pixels, "digit": pa.array(labels, pa.int64())})
     scope: dict[str, Any] = {
         "__name__": "page",
         "lethe": lethe,
         "train": lethe.Supervised(model=model, loss="cross_entropy", metrics=["accuracy"], epochs=3),
-        "digits": lethe.Dataset.from_arrow(table, features="pixels", label="digit").split(0.2, seed=7),
+        "digits": digits(),
     }
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    for block in blocks:
-        exec(block, scope)
+    assert run(PAGE, scope) == 5
     result = scope["result"]
-    assert len(blocks) == 5
     assert len(result.trials) == 12
     assert result.trials["lr"][:2].tolist() == [3e-3, 0.1]
     assert result.best.value > 0.8
