@@ -83,7 +83,8 @@ pub struct Actor {
     engine: Engine,
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
-    logs: Logs,
+    /// Once something is printed, until the end: it holds a thread.
+    logs: Option<Logs>,
     slots: HashMap<SlotKey, Connection>,
     next_slot: u64,
     timers: Timers,
@@ -111,14 +112,13 @@ impl Actor {
     ) -> Self {
         // A slot's key is not used again after a resume.
         let next_slot = chronicle.next_slot();
-        let logs = Logs::start(files.logs());
         Self {
             name,
             chronicle,
             engine,
             feed,
             files,
-            logs,
+            logs: None,
             slots: HashMap::new(),
             next_slot,
             timers: Timers::default(),
@@ -207,7 +207,8 @@ impl Actor {
             Command::Events(events) => events.into_iter().for_each(|event| self.handle(event)),
             Command::Log { slot, trial, attempt, text } => {
                 if self.chronicle.experiment().holds(slot, trial, attempt) {
-                    self.logs.add(trial, &text);
+                    let logs = self.logs.get_or_insert_with(|| Logs::start(self.files.logs()));
+                    logs.add(trial, &text);
                     self.feed.log(trial, text);
                 }
             }
@@ -334,6 +335,7 @@ impl Actor {
             Action::Over { end } => {
                 tracing::info!(experiment = self.name, ?end, "experiment over");
                 self.timers.clear();
+                self.logs = None;
                 self.begin_to_close(end);
             }
             Action::Promoted { trial, why } => {
