@@ -25,6 +25,7 @@ use lethe_driver::stopping::rule;
 use lethe_flight::message::experiment::{
     Budget, Domain, Optimizer as Choice, Parameter, Plan, Resume, Retries, Source, Stopping,
 };
+use lethe_flight::message::gang::Workers;
 use lethe_flight::message::training::{
     Direction, Function, Metrics, Objective, Outcome, Select, Timing, TrialSpec, Verdict,
 };
@@ -246,7 +247,7 @@ fn plan(slots: u32, trials: u32, pause: bool, directory: &Path) -> Plan {
             budget: Budget { trials: Some(trials), ..Budget::default() },
             optimizer: Choice::Random,
             stopping: Stopping::Asha { reduction: 4, min_epochs: 1, pause },
-            workers: 1,
+            workers: Workers::ONE,
         },
         objective: Objective {
             metric: "accuracy".into(),
@@ -282,7 +283,7 @@ fn driver(plan: &Plan) -> Result<Driver> {
         objective: plan.objective.clone(),
         function: plan.function.clone(),
         data: None,
-        workers: 1,
+        workers: Workers::ONE,
         listed: Vec::new(),
         checkpoint_every_s: None,
     };

@@ -7,10 +7,11 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::{FlightData, Result as ActionResult};
 use futures::StreamExt;
 use lethe_flight::exchange::{self, Receiver};
+use lethe_flight::message::gang::{StoreCall, Stored};
 use lethe_flight::message::worker::{FromWorker, ToWorker};
-use lethe_flight::server::{Outgoing, Service, answers};
+use lethe_flight::server::{Outgoing, Service, answer, answers};
 use lethe_flight::wire::{self, Put, Ticket, action};
-use lethe_flight::{Error, Result, ipc};
+use lethe_flight::{Error, Result, client, ipc};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -27,6 +28,11 @@ pub struct Executor(pub Arc<Host>);
 impl Service for Executor {
     async fn action(&self, kind: &str, body: &[u8]) -> Result<Outgoing<ActionResult>> {
         match kind {
+            action::STORE => {
+                let call: StoreCall = wire::parse(body)?;
+                let stored: Stored = client::call(&mut self.0.driver.client(), kind, &call).await?;
+                answer(&stored)
+            }
             action::OPEN_SLOT => Ok(answers(self.0.open(wire::parse(body)?)?)),
             other => Err(Error::Invalid(format!(
                 "the executor has no action {:?}",

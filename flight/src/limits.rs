@@ -22,3 +22,11 @@ pub const REPORTS: usize = 1000;
 pub const LOG_BYTES: usize = 64 << 10;
 /// Partitions of one dataset.
 pub const PARTITIONS: u32 = 1_000_000;
+/// How long a call waits for a key of a gang's store, seconds; who needs it longer calls again.
+pub const STORE_WAIT_S: f64 = 10.0;
+/// Keys of one gang's store.
+pub const STORE_KEYS: usize = 100_000;
+/// One of them, bytes.
+pub const STORE_KEY_BYTES: usize = 1000;
+/// Keys and values of one gang's store, bytes.
+pub const STORE_BYTES: usize = 64 << 20;

@@ -28,6 +28,7 @@ pub mod action {
     pub const DROP: &str = "dataset.drop";
     pub const REPLACE_DATA: &str = "experiment.replace_data";
     pub const OPEN_SLOT: &str = "slot.open";
+    pub const STORE: &str = "gang.store";
 }
 
 /// What DoGet can ask for.

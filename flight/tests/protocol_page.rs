@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use lethe_flight::message::experiment::{self, Optimizer, *};
-use lethe_flight::message::{dataset::*, slot::*, training::*, worker::*};
+use lethe_flight::message::{dataset::*, gang::*, slot::*, training::*, worker::*};
 use lethe_flight::process::*;
 use lethe_flight::wire::{Flight, Put, Ticket};
 use lethe_flight::{PROTOCOL, VERSION};
@@ -78,6 +78,8 @@ messages!(
     DescribeDataset,
     Described,
     Flight,
+    StoreCall,
+    Stored,
     RegisterExecutor,
     ToExecutor,
     OpenSlot,

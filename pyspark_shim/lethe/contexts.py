@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lethe import checks
 from lethe.errors import ConfigError
+from lethe.workers import Workers, workers_of
 
 if TYPE_CHECKING:
     from lethe.dataset.dataset import Dataset
@@ -35,7 +36,7 @@ class Entry:
     without: tuple[str, ...] = ()
     dataset: Dataset | None = None
     model: Callable[[Callable[..., Any] | None], Callable[..., Any]] | None = None
-    workers: int = 1
+    workers: Workers = 1
 
 
 @dataclass(frozen=True)
@@ -144,16 +145,17 @@ class Distributed(Listing):
     """One trial on several workers at once, which train one model together.
 
     hparams: say, those of a search's best trial: `Distributed(hparams=search.best.hparams)`.
-    workers: how many. So far 1.
+    workers: how many. Each holds a slot; they begin when all are there. A pair, the fewest and the most,
+        takes as many as there are; where one is lost, the others soon go on from the last checkpoint.
     """
 
     hparams: Mapping[str, Any] = field(default_factory=dict)
-    workers: int = 1
+    workers: Workers = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_hparams(self._kind, self.hparams)
-        checks.whole("Distributed: workers", self.workers, 1)
+        workers_of("Distributed: workers", self.workers)
 
     def entries(self, dataset: Dataset | None) -> Sequence[Entry]:
         return [Entry("distributed", self.hparams, workers=self.workers)]

@@ -15,6 +15,7 @@ from lethe.optimizers.native import Grid, Native
 from lethe.space.space import SearchSpace
 from lethe.stopping.base import StoppingRule
 from lethe.stopping.pbt import PBT
+from lethe.workers import workers_message, workers_of
 
 MAX_TRIALS = 10_000_000
 
@@ -45,6 +46,8 @@ class Search:
     retry_exceptions: how often after an exception in its own code.
     seed: of the suggestions, the initial weights, dropout and the order of batches. A rerun on one slot gives
         the same metrics to the bit.
+    workers_per_trial: slots that each trial takes at once; they train one model together, as `Distributed`
+        does. A pair takes any number between.
     select: "last": a trial's value, and the weights kept of it, are those of its last report; "best": of its
         best report.
 
@@ -67,6 +70,7 @@ class Search:
     retry_exceptions: int = 0
     seed: int = 0
     select: str = "last"
+    workers_per_trial: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
@@ -85,6 +89,7 @@ class Search:
         checks.whole("Search: retries", self.retries, 0)
         checks.whole("Search: retry_exceptions", self.retry_exceptions, 0)
         checks.whole("Search: seed", self.seed, 0, 2**63)
+        workers_of("Search: workers_per_trial", self.workers_per_trial)
         if self.select not in ("last", "best"):
             raise ConfigError(f'Search: select must be "last" or "best", not {self.select!r}')
 
@@ -181,7 +186,10 @@ class Search:
             "budget": {name: value for name, value in budget.items() if value is not None},
             "optimizer": choose.message(self.suggests, slots),
             "stopping": stopping,
+            "workers": workers_message(self.workers_per_trial),
         }
+        if found["workers"] == 1:
+            del found["workers"]
         return {name: value for name, value in found.items() if value not in ([], False)}
 
     def objective(self) -> dict[str, Any]:

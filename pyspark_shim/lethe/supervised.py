@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "l1", "huber")
 METRICS = ("accuracy", "loss", "mae", "mse", "r2", "roc_auc")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 #: Hyperparameters that override the values given to `Supervised`.
 OVERRIDES = (
@@ -29,6 +30,8 @@ OVERRIDES = (
     "momentum",
     "schedule",
     "grad_clip",
+    "accumulate",
+    "precision",
 )
 
 
@@ -60,6 +63,12 @@ class Supervised:
     schedule *: "constant", "cosine" (to 0, by step), "step" (a tenth after each third of the epochs) or
         "one_cycle" (PyTorch's OneCycleLR, by step). Default "constant".
     grad_clip *: largest norm of all gradients together; None clips nothing. Default None.
+    accumulate *: parts in which a worker computes the gradients of a batch, one after the other: the same
+        steps in less memory, but for batch norm, which sees the parts. Default 1.
+    precision *: "float32", or "bfloat16" for mixed precision: forward and backward passes as under PyTorch's
+        autocast; weights, gradients and the optimizer's state stay float32. Default "float32".
+    sync_batch_norm: where several workers train one model, batch norm layers take mean and variance over the
+        rows of all of them, as if they were one. Default False: each over its own rows.
     """
 
     model: Callable[..., nn.Module]
@@ -74,6 +83,9 @@ class Supervised:
     momentum: float = 0.0
     schedule: str = "constant"
     grad_clip: float | None = None
+    accumulate: int = 1
+    precision: str = "float32"
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.model):
@@ -91,6 +103,10 @@ class Supervised:
                 raise ConfigError(f"Supervised: metric {metric!r} is not one of {', '.join(METRICS)}")
         for name in OVERRIDES:
             check_value(f"Supervised: {name}", name, getattr(self, name))
+        if not isinstance(self.sync_batch_norm, bool):
+            raise ConfigError(
+                f"Supervised: sync_batch_norm must be True or False, not {self.sync_batch_norm!r}"
+            )
 
     def message(self) -> dict[str, Any]:
         """The plan's `function`."""
@@ -99,6 +115,7 @@ class Supervised:
             "type": "supervised",
             "loss": self.loss,
             "metrics": list(dict.fromkeys(self.metrics)),
+            "sync_batch_norm": self.sync_batch_norm,
             **values,
         }
 
@@ -130,11 +147,11 @@ def check_value(what: str, name: str, value: Any) -> None:
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = number and float(value).is_integer()
-    named = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    named = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
     if name in named:
         if value not in named[name]:
             raise ConfigError(f"{what} must be one of {', '.join(named[name])}, not {value!r}")
-    elif name in ("epochs", "batch_size"):
+    elif name in ("epochs", "batch_size", "accumulate"):
         if not whole or not 1 <= value < 2**32:
             raise ConfigError(f"{what} must be a whole number from 1, not {value!r}")
     elif name == "drop_last":

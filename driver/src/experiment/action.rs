@@ -35,8 +35,8 @@ pub enum Action {
     NewBest { trial: u32, superseded: Option<u32> },
     /// Something a user should read.
     Notice { text: String },
-    /// Bring [`super::Event::GatherTimeUp`] after a while.
-    StartGatherTimer { trial: u32, attempt: u32 },
+    /// Bring [`super::Event::GatherTimeUp`] after a while; after a short one where the trial would take fewer slots.
+    StartGatherTimer { trial: u32, attempt: u32, short: bool },
     /// Bring [`super::Event::DrainExpired`] after two seconds.
     StartDrainTimer,
     /// The experiment is over. Comes once, last but for the release of slots that join later.

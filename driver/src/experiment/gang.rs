@@ -1,59 +1,83 @@
 //! Trials that take several slots at once.
 //!
-//! A gang begins when it is whole. Free slots are kept for the one that has waited longest, and nothing else begins
+//! A gang begins when it is whole; one that may take fewer slots does so after a short while, or where all that are
+//! expected are there. Free slots are kept for the one that has waited longest, and nothing else begins
 //! meanwhile: so gangs neither starve nor hold slots that another one waits for. Rank 0 speaks for all: its reports,
 //! checkpoints and end are the trial's. A rank that fails or is lost takes its gang with it, and the trial goes on
 //! as any other that was lost.
 
 use lethe_flight::message::experiment::TrialState;
+use lethe_flight::message::gang::Workers;
 use lethe_flight::message::training::Outcome;
 
+use super::state::Gathering;
 use super::trial::{Class, Phase, Told};
 use super::{Action, Experiment, SlotKey};
 
 impl Experiment {
     /// The trial that is handed out next.
     pub(super) fn next_ready(&self) -> Option<(Class, u32)> {
-        let waits = self.state.gathering.and_then(|number| {
-            let entry = (self.state.trial(number)?.class, number);
+        let waits = self.state.gathering.and_then(|Gathering { trial, .. }| {
+            let entry = (self.state.trial(trial)?.class, trial);
             self.state.ready.contains(&entry).then_some(entry)
         });
         waits.or_else(|| self.state.ready.first().copied())
     }
 
-    /// Keeps free slots for the trial.
-    pub(super) fn gather(&mut self, number: u32, out: &mut Vec<Action>) {
-        if self.state.gathering == Some(number) {
-            return;
-        }
-        self.state.gathering = Some(number);
-        let (workers, free) = (self.settings.workers(number), self.state.free.len());
-        out.push(Action::Notice {
-            text: format!("trial {number} waits for {workers} slots at once: {free} are free"),
-        });
-        self.start_gather_timer(number, out);
+    /// How many of the free slots the trial takes; None where they are too few.
+    pub(super) fn whole(&self, number: u32) -> Option<usize> {
+        let Workers { least, most } = self.settings.workers(number);
+        let free = self.state.free.len();
+        let settles =
+            self.state.gathering.is_some_and(|gathering| gathering.trial == number && gathering.settles);
+        let needed = if settles || free >= self.settings.slots as usize { least } else { most };
+        (free >= needed as usize).then(|| free.min(most as usize))
     }
 
-    fn start_gather_timer(&self, number: u32, out: &mut Vec<Action>) {
+    /// Keeps free slots for the trial.
+    pub(super) fn gather(&mut self, number: u32, out: &mut Vec<Action>) {
+        if self.state.gathering.is_some_and(|gathering| gathering.trial == number) {
+            return;
+        }
+        let (workers, free) = (self.settings.workers(number), self.state.free.len());
+        self.state.gathering = Some(Gathering { trial: number, settles: !workers.is_elastic() });
+        let wanted = match workers.is_elastic() {
+            true => format!("{} to {}", workers.least, workers.most),
+            false => workers.most.to_string(),
+        };
+        out.push(Action::Notice {
+            text: format!("trial {number} waits for {wanted} slots at once: {free} are free"),
+        });
+        self.start_gather_timer(number, workers.is_elastic(), out);
+    }
+
+    fn start_gather_timer(&self, number: u32, short: bool, out: &mut Vec<Action>) {
         let attempt = self.state.trial(number).map_or(0, |trial| trial.attempts) + 1;
-        out.push(Action::StartGatherTimer { trial: number, attempt });
+        out.push(Action::StartGatherTimer { trial: number, attempt, short });
     }
 
     /// Where there are not as many slots, working or not, the trial will not begin.
     pub(super) fn gather_time_up(&mut self, number: u32, attempt: u32, out: &mut Vec<Action>) {
-        let waits = self.state.gathering == Some(number)
-            && self.state.searching()
+        let Some(gathering) = self.state.gathering.filter(|gathering| gathering.trial == number) else {
+            return;
+        };
+        let waits = self.state.searching()
             && self.state.trial(number).is_some_and(|trial| {
                 trial.attempts + 1 == attempt && self.state.ready.contains(&(trial.class, number))
             });
         if !waits {
             return;
         }
-        let workers = self.settings.workers(number);
+        if !gathering.settles {
+            // It begins at once where there are as many as it needs.
+            self.state.gathering = Some(Gathering { settles: true, ..gathering });
+            return self.start_gather_timer(number, false, out);
+        }
+        let workers = self.settings.workers(number).least;
         let came = self.state.slots.values().filter(|slot| slot.ready).count();
         if came >= workers as usize {
             // They are at work, and will be free.
-            return self.start_gather_timer(number, out);
+            return self.start_gather_timer(number, false, out);
         }
         self.state.gathering = None;
         let error = format!(

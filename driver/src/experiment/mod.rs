@@ -118,10 +118,7 @@ impl Experiment {
                 self.promote_next(out);
             }
             let Some((class, trial)) = self.next_ready() else { return };
-            let workers = self.settings.workers(trial) as usize;
-            if workers > self.state.free.len() {
-                return self.gather(trial, out);
-            }
+            let Some(workers) = self.whole(trial) else { return self.gather(trial, out) };
             let slots: Vec<SlotKey> = self.state.free.iter().take(workers).copied().collect();
             slots.iter().for_each(|slot| _ = self.state.free.remove(slot));
             self.state.ready.remove(&(class, trial));

@@ -3,6 +3,7 @@
 use lethe_flight::message::Hparams;
 use lethe_flight::message::dataset::DataSpec;
 use lethe_flight::message::experiment::{Budget, Listed, Retries};
+use lethe_flight::message::gang::Workers;
 use lethe_flight::message::training::{Function, Objective};
 
 use super::seed::trial_seed;
@@ -24,7 +25,7 @@ pub struct Settings {
     pub function: Function,
     pub data: Option<DataSpec>,
     /// Slots that each trial takes at once.
-    pub workers: u32,
+    pub workers: Workers,
     /// Where the trials are a list, what each of them has of its own.
     pub listed: Vec<Listed>,
     /// See [`lethe_flight::message::training::TrialSpec`].
@@ -43,8 +44,8 @@ pub enum Ahead {
 
 impl Settings {
     /// Slots that this trial takes at once.
-    pub fn workers(&self, trial: u32) -> u32 {
-        self.listed(trial).map_or(self.workers, |listed| listed.workers).max(1)
+    pub fn workers(&self, trial: u32) -> Workers {
+        self.listed(trial).map_or(self.workers, |listed| listed.workers)
     }
 
     /// What this trial trains on.

@@ -55,6 +55,13 @@ impl Counts {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gathering {
+    pub trial: u32,
+    /// Whether it takes as few slots as it can by now.
+    pub settles: bool,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct State {
     /// By number.
@@ -67,7 +74,7 @@ pub(super) struct State {
     pub by_number: BTreeMap<u32, SlotKey>,
     pub free: BTreeSet<SlotKey>,
     /// The trial for which free slots are kept, until there are as many as it takes at once.
-    pub gathering: Option<u32>,
+    pub gathering: Option<Gathering>,
     pub ready: BTreeSet<(Class, u32)>,
     /// Promoted trials that have not been handed out.
     pub promoted: usize,

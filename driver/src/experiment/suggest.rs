@@ -13,7 +13,7 @@ impl Experiment {
     pub(super) fn suggest_ahead(&mut self, out: &mut Vec<Action>) {
         let present = u32::try_from(self.state.slots.len()).unwrap_or(u32::MAX);
         // Trials that run at once.
-        let slots = (self.settings.slots.max(present) / self.settings.workers.max(1)).max(1);
+        let slots = (self.settings.slots.max(present) / self.settings.workers.least.max(1)).max(1);
         while self.has_more() {
             let counts = &self.state.counts;
             let enough = match self.settings.ahead {

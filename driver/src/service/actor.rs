@@ -29,6 +29,8 @@ use lethe_tables::Snapshot;
 const DRAIN: Duration = Duration::from_secs(2);
 /// For as many slots to come as a trial takes at once.
 const GATHER: Duration = Duration::from_secs(300);
+/// How long one that would take fewer of them waits for more, as for a slot in the place of one that was lost.
+const GATHER_SHORT: Duration = Duration::from_secs(10);
 /// Commands that are handled together, before their actions are carried out.
 const TOGETHER: usize = 256;
 
@@ -330,7 +332,10 @@ impl Actor {
                 tracing::warn!(experiment = self.name, text, "notice");
                 self.feed.add(WatchEvent::Notice { text });
             }
-            Action::StartGatherTimer { trial, attempt } => self.timers.gather(trial, attempt, GATHER),
+            Action::StartGatherTimer { trial, attempt, short } => {
+                let within = if short { GATHER_SHORT } else { GATHER };
+                self.timers.gather(trial, attempt, within);
+            }
             Action::StartDrainTimer => self.timers.drain(DRAIN),
             Action::Over { end } => {
                 tracing::info!(experiment = self.name, ?end, "experiment over");

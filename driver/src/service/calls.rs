@@ -9,6 +9,7 @@ use lethe_flight::message::dataset::{
 use lethe_flight::message::experiment::{
     Cancel, Checked, Created, ExperimentRef, Hello, Plan, Prepared, ReplaceData, Suggested,
 };
+use lethe_flight::message::gang::StoreCall;
 use lethe_flight::message::slot::RegisterExecutor;
 use lethe_flight::server::{Outgoing, Service, answer, answers};
 use lethe_flight::wire::{Flight, Put, Ticket, action, parse};
@@ -69,6 +70,10 @@ impl Service for DriverService {
                 lock(&self.0.catalog).locate(&replace.dataset)?;
                 experiments.replace_data(&replace.experiment, &replace.dataset).await?;
                 answer(&())
+            }
+            action::STORE => {
+                let call: StoreCall = parse(body)?;
+                answer(&experiments.get(&call.experiment)?.gangs.call(call).await?)
             }
             action::CREATE_DATASET => {
                 let create: CreateDataset = parse(body)?;

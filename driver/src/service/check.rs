@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lethe_flight::message::dataset::Split;
 use lethe_flight::message::experiment::{Plan, Source};
+use lethe_flight::message::gang::Workers;
 use lethe_flight::message::training::{Function, Metric};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, limits, wire};
 
@@ -40,7 +41,7 @@ pub fn plan(plan: &Plan) -> Result<()> {
             }
             above_0("seconds", budget.seconds)?;
             above_0("trial_seconds", budget.trial_seconds)?;
-            gang(plan, *workers)?;
+            gang(workers)?;
         }
         Source::Listed { trials, trial_seconds } => {
             within("the number of trials", u32::try_from(trials.len()).unwrap_or(u32::MAX), limits::TRIALS)?;
@@ -52,7 +53,7 @@ pub fn plan(plan: &Plan) -> Result<()> {
                         limits::NAME_BYTES
                     )));
                 }
-                gang(plan, listed.workers)?;
+                gang(&listed.workers)?;
             }
         }
     }
@@ -77,15 +78,9 @@ fn above_0(what: &str, seconds: Option<f64>) -> Result<()> {
 }
 
 /// How many slots a trial may take at once.
-fn gang(plan: &Plan, workers: u32) -> Result<()> {
-    within("workers", workers, SLOTS)?;
-    match plan.function {
-        Function::Registered { .. } => Ok(()),
-        Function::Supervised(_) | Function::Python { .. } if workers == 1 => Ok(()),
-        Function::Supervised(_) | Function::Python { .. } => Err(Error::Invalid(format!(
-            "workers is {workers}: only a registered function can run on several slots at once; take 1"
-        ))),
-    }
+fn gang(workers: &Workers) -> Result<()> {
+    within("workers", workers.most, SLOTS)?;
+    within("the least of workers", workers.least, workers.most)
 }
 
 fn within(what: &str, value: u32, limit: u32) -> Result<()> {

@@ -17,6 +17,7 @@
 //! | `ledger`, `rows` | where the slots' time went; the trials' rows for queries |
 //! | `describe`, `flights` | what will come of a dataset; datasets as Flight names them |
 //! | `feed` | what the experiment's watchers see |
+//! | `gangs` | how the ranks of a gang find each other |
 //! | `sql` | answers of queries |
 //! | `files`, `programs` | weights, checkpoints; programs |
 
@@ -31,6 +32,7 @@ mod executors;
 mod feed;
 mod files;
 mod flights;
+mod gangs;
 mod ledger;
 mod logs;
 pub(crate) mod open;

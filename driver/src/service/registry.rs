@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::actor::{Actor, Command};
 use super::feed::Feed;
 use super::files::{Programs, TrialFiles};
+use super::gangs::Gangs;
 use super::open::{Opened, open};
 use super::setup::Setup;
 use super::{check, lock, slot};
@@ -35,6 +36,7 @@ pub struct Registry {
 pub struct Handle {
     pub feed: Arc<Feed>,
     pub files: Arc<TrialFiles>,
+    pub gangs: Arc<Gangs>,
     /// What slots prepare that join now.
     data: Arc<Mutex<Option<DataSpec>>>,
     /// What the shim suggests is checked against its constraints.
@@ -76,7 +78,14 @@ impl Registry {
         {
             let mut experiments = lock(&self.experiments);
             let data = Arc::new(Mutex::new(plan.data.clone()));
-            let handle = Handle { feed: feed.clone(), files: files.clone(), data, space, mailbox };
+            let handle = Handle {
+                feed: feed.clone(),
+                files: files.clone(),
+                gangs: Arc::default(),
+                data,
+                space,
+                mailbox,
+            };
             experiments.insert(plan.experiment.clone(), handle);
         }
         tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");

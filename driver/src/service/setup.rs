@@ -4,6 +4,7 @@ use lethe_flight::message::Hparams;
 use lethe_flight::message::experiment::{
     Budget, Listed, Optimizer as Choice, Parameter, Plan, Source, Stopping,
 };
+use lethe_flight::message::gang::Workers;
 use lethe_flight::{Error, Result};
 
 use super::engine::Engine;
@@ -41,7 +42,7 @@ struct Search {
     budget: Budget,
     optimizer: Option<Choice>,
     stopping: Stopping,
-    workers: u32,
+    workers: Workers,
     listed: Vec<Listed>,
 }
 
@@ -81,7 +82,7 @@ impl Search {
                 },
                 optimizer: None,
                 stopping: Stopping::None,
-                workers: 1,
+                workers: Workers::ONE,
                 listed: trials,
             },
         }

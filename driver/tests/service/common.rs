@@ -15,6 +15,7 @@ use lethe_flight::message::experiment::{
     Budget, Created, Domain, ExperimentRef, ExperimentResult, Optimizer, Parameter, Plan, Resume, Retries,
     Source, Stopping, WatchEvent,
 };
+use lethe_flight::message::gang::Workers;
 use lethe_flight::message::slot::{FromSlot, ToSlot};
 use lethe_flight::message::training::{
     CheckpointRef, Direction, Function, Metrics, Objective, Optimizer as TrainingOptimizer, Outcome,
@@ -96,7 +97,7 @@ impl Driver {
                 budget: Budget { trials: Some(trials), ..Budget::default() },
                 optimizer: Optimizer::Random,
                 stopping: Stopping::None,
-                workers: 1,
+                workers: Workers::ONE,
             },
             objective: Objective {
                 metric: "m".into(),
@@ -315,5 +316,8 @@ pub fn supervised() -> Function {
         momentum: 0.0,
         schedule: Schedule::Constant,
         grad_clip: None,
+        accumulate: 1,
+        precision: Default::default(),
+        sync_batch_norm: false,
     })
 }

@@ -6,8 +6,9 @@ use futures::StreamExt;
 use lethe_flight::client;
 use lethe_flight::message::Hparams;
 use lethe_flight::message::experiment::{Cancel, End, Listed, Report, Source, TrialState, WatchEvent};
+use lethe_flight::message::gang::{Operation, StoreCall, Stored, Workers};
 use lethe_flight::message::slot::{FromSlot, ToSlot};
-use lethe_flight::message::training::{Function, Outcome, Rank};
+use lethe_flight::message::training::{Outcome, Rank};
 use lethe_flight::wire::action;
 
 use crate::common::{Driver, Null, Slot, event, within};
@@ -117,7 +118,7 @@ async fn a_gang_gets_its_slots_at_once_and_rank_0_speaks_for_it() {
         replicate: 0,
         data: None,
         without: Vec::new(),
-        workers,
+        workers: Workers::exactly(workers),
     };
     plan.source = Source::Listed { trials: vec![of("both", 2), of("one", 1)], trial_seconds: None };
     driver.create(&plan).await.unwrap();
@@ -146,16 +147,46 @@ async fn a_gang_gets_its_slots_at_once_and_rank_0_speaks_for_it() {
 }
 
 #[tokio::test]
+async fn ranks_find_each_other_through_the_store_of_their_attempt() {
+    let driver = Driver::start().await;
+    driver.create(&driver.plan(1, 2)).await.unwrap();
+    let ask = |experiment: &str, operation| StoreCall {
+        experiment: experiment.into(),
+        trial: 0,
+        attempt: 1,
+        operation,
+    };
+    let experiment = driver.plan(1, 2).experiment;
+    let (mut a, mut b) = (driver.client().await, driver.client().await);
+    let get = ask(&experiment, Operation::Get { key: "0".into(), wait_s: 10.0 });
+    let set = ask(&experiment, Operation::Set { key: "0".into(), value: b"10.0.0.7".into() });
+    let (got, set) = tokio::join!(
+        client::call::<_, Stored>(&mut a, action::STORE, &get),
+        client::call::<_, Stored>(&mut b, action::STORE, &set)
+    );
+    assert_eq!((got.unwrap(), set.unwrap()), (Stored::Value { value: b"10.0.0.7".into() }, Stored::Done));
+    let other = ask("other", Operation::Get { key: "0".into(), wait_s: 0.0 });
+    let error = client::call::<_, Stored>(&mut a, action::STORE, &other).await.unwrap_err().to_string();
+    assert!(error.contains("experiment \"other\" is unknown"), "{error}");
+}
+
+#[tokio::test]
 async fn a_plan_of_too_many_workers_is_refused() {
     let driver = Driver::start().await;
     let mut plan = driver.plan(1, 2);
     let name = String::new();
     let hparams = Hparams::new();
-    let trials = vec![Listed { name, hparams, replicate: 0, data: None, without: Vec::new(), workers: 2 }];
+    let trials = vec![Listed {
+        name,
+        hparams,
+        replicate: 0,
+        data: None,
+        without: Vec::new(),
+        workers: Workers { least: 3, most: 2 },
+    }];
     plan.source = Source::Listed { trials, trial_seconds: None };
-    plan.function = Function::Python { name: "f".into(), epochs: 1 };
     let error = driver.create(&plan).await.unwrap_err().to_string();
-    assert!(error.contains("workers is 2: only a registered function"), "{error}");
+    assert!(error.contains("the least of workers is 3; it must be between 1 and 2"), "{error}");
     plan.source = Source::Listed { trials: Vec::new(), trial_seconds: None };
     let error = driver.create(&plan).await.unwrap_err().to_string();
     assert!(error.contains("the number of trials is 0"), "{error}");

@@ -83,6 +83,9 @@ fn trial(program: &str, weights: &str, view: View, batch_size: u32) -> Run {
         momentum: 0.0,
         schedule: Schedule::Constant,
         grad_clip: None,
+        accumulate: 1,
+        precision: Default::default(),
+        sync_batch_norm: false,
     });
     let objective = Objective {
         metric: "train_loss".into(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Hparams;
 use super::dataset::DataSpec;
+use super::gang::Workers;
 use super::training::{Function, Metrics, Objective, ProgramRef, Timing};
 
 /// Action `driver.hello`: who answers.
@@ -106,8 +107,8 @@ pub enum Source {
         optimizer: Optimizer,
         stopping: Stopping,
         /// Slots that each trial takes at once.
-        #[serde(default = "one", skip_serializing_if = "is_one")]
-        workers: u32,
+        #[serde(default, skip_serializing_if = "Workers::is_one")]
+        workers: Workers,
     },
     /// These trials, in this order.
     Listed {
@@ -133,16 +134,8 @@ pub struct Listed {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
     /// Slots that it takes at once.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub workers: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn is_one(count: &u32) -> bool {
-    *count == 1
+    #[serde(default, skip_serializing_if = "Workers::is_one")]
+    pub workers: Workers,
 }
 
 /// What an experiment may use. It ends when the first of these is used up; at least one of the first three is

@@ -6,10 +6,12 @@
 //! | [`dataset`] | shim, executors and driver |
 //! | [`slot`] | executor and driver, one exchange a slot; Spark task and executor |
 //! | [`worker`] | executor and the slot's worker, one exchange a worker |
+//! | [`gang`] | a worker and the driver, through its executor |
 //! | [`training`] | carried by the others: what a trial is to do, what came of it |
 
 pub mod dataset;
 pub mod experiment;
+pub mod gang;
 pub mod slot;
 pub mod training;
 pub mod worker;

@@ -103,6 +103,38 @@ pub struct Supervised {
     pub schedule: Schedule,
     /// Largest norm of all gradients together; None clips nothing.
     pub grad_clip: Option<f64>,
+    /// Parts in which a worker computes the gradients of a batch, so that its memory holds one part.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
+    #[serde(default, skip_serializing_if = "Precision::is_full")]
+    pub precision: Precision,
+    /// Batch norm takes its mean and variance over all ranks of a gang, as if they were one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_batch_norm: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+/// What forward and backward passes compute in. Weights, gradients and the optimizer's state stay float32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    #[default]
+    Float32,
+    /// As PyTorch's autocast: matrix products and convolutions in bfloat16, what needs the digits in float32.
+    Bfloat16,
+}
+
+impl Precision {
+    fn is_full(&self) -> bool {
+        *self == Self::Float32
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ from lethe.search import Search
 from lethe.stopping.halving import BOHB, Hyperband
 from lethe.stopping.pbt import PBT
 from lethe.supervised import Registered, Supervised
+from lethe.workers import workers_message, workers_of
 
 if TYPE_CHECKING:
     from lethe.dataset.dataset import Dataset
@@ -41,13 +42,14 @@ class Trials:
     models: Mapping[int, Generator] = field(default_factory=dict)
     inputs: Mapping[int, Inputs] = field(default_factory=dict)
     replicates: Mapping[int, int] = field(default_factory=dict)
-    #: Slots that a trial takes at once, at most.
-    workers: int = 1
+    #: Slots that a trial takes at once, the fewest and the most.
+    workers: tuple[int, int] = (1, 1)
 
     def slots(self, expected: int) -> int:
         """How many slots to hold, of so many."""
-        wanted = expected if self.count is None else min(expected, self.count * self.workers)
-        return max(wanted, self.workers)
+        least, most = self.workers
+        wanted = expected if self.count is None else min(expected, self.count * most)
+        return max(wanted, least)
 
     def seed(self, seed: int, trial: int) -> int:
         """Of the trial, in an experiment of that seed."""
@@ -65,7 +67,8 @@ def trials_of(
     """Raises ConfigError if the experiment does not fit the function; DataError if the data of a trial cannot
     be had."""
     if isinstance(experiment, Search):
-        return Trials(_searched(experiment, train, slots), experiment.trials)
+        source = _searched(experiment, train, slots)
+        return Trials(source, experiment.trials, workers=workers_of("workers", experiment.workers_per_trial))
     return _listed(experiment, train, dataset, placed, loss)
 
 
@@ -115,13 +118,7 @@ def _listed(
             "replicate": entry.replicate,
         }
         if entry.workers != 1:
-            if not isinstance(train, Registered):
-                raise ConfigError(
-                    f"{type(listing).__name__}: workers is {entry.workers}: so far only a registered Rust "
-                    f"function runs "
-                    "on several slots at once; take workers=1"
-                )
-            message["workers"] = entry.workers
+            message["workers"] = workers_message(entry.workers)
         if entry.model is not None:
             models[number] = entry.model(generator)
         if entry.without:
@@ -140,7 +137,8 @@ def _listed(
     if listing.trial_seconds is not None:
         source["trial_seconds"] = listing.trial_seconds
     replicates = {number: entry.replicate for number, entry in enumerate(entries)}
-    workers = max((entry.workers for entry in entries), default=1)
+    of_each = [workers_of("workers", entry.workers) for entry in entries]
+    workers = max((least for least, _ in of_each), default=1), max((most for _, most in of_each), default=1)
     return Trials(source, len(messages), models, inputs, replicates, workers)
 
 

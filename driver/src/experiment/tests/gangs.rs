@@ -1,9 +1,14 @@
 use lethe_flight::message::experiment::Listed;
+use lethe_flight::message::gang::Workers;
 
 use super::*;
 
 /// Trials that take so many slots each, in this order.
 fn bench(workers: &[u32], slots: u32) -> Bench {
+    elastic(&workers.iter().map(|&workers| Workers::exactly(workers)).collect::<Vec<_>>(), slots)
+}
+
+fn elastic(workers: &[Workers], slots: u32) -> Bench {
     let mut settings = settings(workers.len() as u32, slots);
     for (replicate, &workers) in (0..).zip(workers) {
         let (name, hparams) = (String::new(), Hparams::new());
@@ -106,11 +111,44 @@ fn an_exception_on_any_rank_is_the_trials() {
 fn a_gang_that_cannot_become_whole_gives_up_and_says_how_many_came() {
     let mut bench = bench(&[3], 3);
     let waits = bench.slot(0, 0);
-    assert!(waits.contains(&Action::StartGatherTimer { trial: 0, attempt: 1 }));
+    assert!(waits.contains(&Action::StartGatherTimer { trial: 0, attempt: 1, short: false }));
     bench.slot(1, 1);
     bench.handle(Event::GatherTimeUp { trial: 0, attempt: 1 });
     let error = bench.trial(0).error.unwrap();
     assert!(error.starts_with("trial 0 needs 3 slots at once, and 2 came in time: "), "{error}");
+}
+
+#[test]
+fn an_elastic_gang_takes_what_is_there_after_a_while() {
+    let mut bench = elastic(&[Workers { least: 2, most: 4 }], 4);
+    let first = bench.slot(0, 0);
+    assert!(first.contains(&Action::StartGatherTimer { trial: 0, attempt: 1, short: true }));
+    assert_eq!(notices(&first), ["trial 0 waits for 2 to 4 slots at once: 1 are free"]);
+    // One is too few: it waits on, and begins with the next.
+    let actions = bench.handle(Event::GatherTimeUp { trial: 0, attempt: 1 });
+    assert_eq!(actions, [Action::StartGatherTimer { trial: 0, attempt: 1, short: false }]);
+    assert_eq!(ranks(&bench.slot(1, 1)), [(0, 0, 0, 2), (1, 0, 1, 2)]);
+    // Two more are there when it is lost: it goes on with all but the lost one, after the short while.
+    bench.slot(2, 2);
+    bench.slot(3, 3);
+    let actions = bench.leave(1);
+    assert_eq!(stopped(&actions), [0]);
+    assert!(actions.contains(&Action::StartGatherTimer { trial: 0, attempt: 2, short: true }));
+    bench.ended(0, 0, 1, Outcome::Stopped);
+    let actions = bench.handle(Event::GatherTimeUp { trial: 0, attempt: 2 });
+    assert_eq!(ranks(&actions), [(0, 0, 0, 3), (2, 0, 1, 3), (3, 0, 2, 3)]);
+}
+
+#[test]
+fn an_elastic_gang_does_not_wait_where_all_expected_slots_are_free() {
+    let mut bench = elastic(&[Workers { least: 1, most: 4 }, Workers { least: 1, most: 2 }], 3);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    assert_eq!(ranks(&bench.slot(2, 2)), [(0, 0, 0, 3), (1, 0, 1, 3), (2, 0, 2, 3)]);
+    let mut bench = elastic(&[Workers { least: 1, most: 4 }], 1);
+    let actions = bench.slot(0, 0);
+    assert_eq!(assigned(&actions), [(0, 0, 1)]);
+    assert_eq!(specs(&actions)[0].1.gang, None, "alone it is no gang");
 }
 
 #[test]
@@ -119,7 +157,7 @@ fn a_gang_whose_slots_are_at_work_waits_on() {
     bench.slot(0, 0);
     bench.slot(1, 1);
     let actions = bench.handle(Event::GatherTimeUp { trial: 1, attempt: 1 });
-    assert_eq!(actions, [Action::StartGatherTimer { trial: 1, attempt: 1 }]);
+    assert_eq!(actions, [Action::StartGatherTimer { trial: 1, attempt: 1, short: false }]);
     assert_eq!(ranks(&bench.finish(0, 0, 0.5)).len(), 2);
 }
 
@@ -134,7 +172,7 @@ fn trials_of_one_replicate_have_its_seed() {
             replicate,
             data: None,
             without: Vec::new(),
-            workers: 1,
+            workers: Workers::ONE,
         });
     }
     let seeds: Vec<u64> = (0..3).map(|trial| settings.seed_of(trial)).collect();

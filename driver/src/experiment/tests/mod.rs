@@ -45,7 +45,7 @@ pub(crate) fn settings(trials: u32, slots: u32) -> Settings {
         },
         function: Function::Registered { name: "sleep".into(), epochs: 9 },
         data: None,
-        workers: 1,
+        workers: lethe_flight::message::gang::Workers::ONE,
         listed: Vec::new(),
         checkpoint_every_s: None,
     }
@@ -76,6 +76,9 @@ pub(super) fn with_model() -> Function {
         momentum: 0.0,
         schedule: Schedule::Constant,
         grad_clip: None,
+        accumulate: 1,
+        precision: Default::default(),
+        sync_batch_norm: false,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Properties over random histories, under every rule.
 
 use lethe_flight::message::experiment::{End, Listed};
+use lethe_flight::message::gang::Workers;
 use proptest::prelude::*;
 
 use super::world::{Step, World};
@@ -60,8 +61,8 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
         prop::option::weighted(0.2, Just(1.0)),
     );
     let rest = (any::<bool>(), any::<bool>(), 0..3u32, any::<bool>());
-    // Of how many slots each trial is, in a third of the cases.
-    let gangs = prop::option::weighted(0.3, prop::collection::vec(1..4u32, TRIALS as usize));
+    // Of how many slots each trial is, or one fewer, in a third of the cases.
+    let gangs = prop::option::weighted(0.3, prop::collection::vec((1..4u32, 0..2u32), TRIALS as usize));
     (stopping(), ahead, budget, rest, gangs).prop_map(|(stopping, ahead, budget, rest, gangs)| {
         let (epochs, target, trial_seconds) = budget;
         let (checked, model, exceptions, minimise) = rest;
@@ -75,7 +76,7 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
             settings.objective.direction = Direction::Min;
             settings.budget.target = None;
         }
-        for (replicate, workers) in (0..).zip(gangs.unwrap_or_default()) {
+        for (replicate, (most, fewer)) in (0..).zip(gangs.unwrap_or_default()) {
             let (name, hparams) = (String::new(), Hparams::new());
             settings.listed.push(Listed {
                 name,
@@ -83,7 +84,7 @@ fn searches() -> impl Strategy<Value = (Settings, Stopping)> {
                 replicate,
                 data: None,
                 without: Vec::new(),
-                workers,
+                workers: Workers { least: most.saturating_sub(fewer).max(1), most },
             });
         }
         (settings, stopping)

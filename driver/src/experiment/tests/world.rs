@@ -97,7 +97,7 @@ pub fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
             budget: settings.budget,
             optimizer: Choice::Random,
             stopping: stopping.clone(),
-            workers: 1,
+            workers: lethe_flight::message::gang::Workers::ONE,
         },
         objective: settings.objective.clone(),
         function: settings.function.clone(),
@@ -364,7 +364,7 @@ impl World {
                         held.told = Some(verdict);
                     }
                 }
-                Action::StartGatherTimer { trial, attempt } => self.gathering = Some((trial, attempt)),
+                Action::StartGatherTimer { trial, attempt, .. } => self.gathering = Some((trial, attempt)),
                 Action::Stop { slot, trial, attempt, .. } => {
                     if let Some(held) = self.held.get_mut(&slot.0)
                         && (held.spec.trial, held.spec.attempt) == (trial, attempt)
@@ -514,7 +514,7 @@ impl World {
             if self.over.is_some() {
                 return;
             }
-            let most = self.settings.listed.iter().map(|listed| listed.workers).max().unwrap_or(1);
+            let most = self.settings.listed.iter().map(|listed| listed.workers.most).max().unwrap_or(1);
             for slot in self.experiment.state.slots.len() as u32..most {
                 self.join(1000 + round * most + slot);
             }

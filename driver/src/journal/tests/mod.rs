@@ -39,7 +39,7 @@ fn plan() -> Plan {
             budget: Budget { trials: Some(3), ..Budget::default() },
             optimizer: Optimizer::Random,
             stopping: Stopping::None,
-            workers: 1,
+            workers: lethe_flight::message::gang::Workers::ONE,
         },
         objective: Objective {
             metric: "loss".into(),

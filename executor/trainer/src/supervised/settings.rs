@@ -1,7 +1,7 @@
 //! A trial's settings: the defaults of `Supervised`, overridden by hyperparameters of the same names.
 
 use lethe_flight::message::Hparams;
-use lethe_flight::message::training::{Loss, Metric, Optimizer, Schedule, Supervised};
+use lethe_flight::message::training::{Loss, Metric, Optimizer, Precision, Schedule, Supervised};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -23,6 +23,10 @@ pub struct Settings {
     pub momentum: f64,
     pub schedule: Schedule,
     pub grad_clip: Option<f64>,
+    /// Parts of a batch.
+    pub accumulate: usize,
+    pub precision: Precision,
+    pub sync_batch_norm: bool,
 }
 
 impl Settings {
@@ -56,6 +60,9 @@ impl Settings {
             ])?,
             grad_clip: value("grad_clip", defaults.grad_clip.map_or(Value::Null, Value::from))
                 .positive_or_none()?,
+            accumulate: count("accumulate", defaults.accumulate)? as usize,
+            precision: value("precision", serde(&defaults.precision)).choice(&["float32", "bfloat16"])?,
+            sync_batch_norm: defaults.sync_batch_norm,
         })
     }
 }
@@ -136,6 +143,9 @@ mod tests {
             momentum: 0.9,
             schedule: Schedule::Constant,
             grad_clip: None,
+            accumulate: 1,
+            precision: Default::default(),
+            sync_batch_norm: false,
         }
     }
 
@@ -149,13 +159,15 @@ mod tests {
         assert_eq!((plain.epochs, plain.lr, plain.grad_clip), (3, 1e-3, None));
         let set = resolve(json!({
             "lr": 1, "batch_size": 64.0, "epochs": 5, "optimizer": "SGD", "weight_decay": 0.1, "momentum": 0,
-            "schedule": "one_cycle", "grad_clip": 0.5, "drop_last": true,
+            "schedule": "one_cycle", "grad_clip": 0.5, "drop_last": true, "accumulate": 4, "precision": "BFloat16",
         }))
         .unwrap();
         assert_eq!((set.lr, set.batch_size, set.epochs, set.optimizer), (1.0, 64, 5, Optimizer::Sgd));
         assert_eq!((set.weight_decay, set.momentum, set.grad_clip), (0.1, 0.0, Some(0.5)));
         assert_eq!((set.schedule, set.drop_last), (Schedule::OneCycle, true));
         assert!(!plain.drop_last);
+        assert_eq!((set.accumulate, set.precision), (4, Precision::Bfloat16));
+        assert_eq!((plain.accumulate, plain.precision), (1, Precision::Float32));
     }
 
     #[test]
@@ -164,6 +176,8 @@ mod tests {
             (json!({"lr": "fast"}), "hparam lr must be a number of at least 0, not \"fast\""),
             (json!({"lr": -1}), "hparam lr must be a number of at least 0, not -1"),
             (json!({"batch_size": 0}), "hparam batch_size must be a whole number of at least 1, not 0"),
+            (json!({"accumulate": 0}), "hparam accumulate must be a whole number of at least 1, not 0"),
+            (json!({"precision": "half"}), "hparam precision must be one of float32, bfloat16, not \"half\""),
             (json!({"drop_last": 1}), "hparam drop_last must be true or false, not 1"),
             (json!({"epochs": 2.5}), "hparam epochs must be a whole number of at least 1, not 2.5"),
             (

@@ -148,6 +148,9 @@ pub fn supervised(loss: Option<Loss>, metrics: Vec<Metric>) -> Supervised {
         momentum: 0.0,
         schedule: Schedule::Constant,
         grad_clip: None,
+        accumulate: 1,
+        precision: Default::default(),
+        sync_batch_norm: false,
     }
 }
 
