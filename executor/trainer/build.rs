@@ -3,6 +3,17 @@
 
 use std::path::Path;
 
+const FILES: [&str; 8] = [
+    "autocast.cpp",
+    "batch_norm.cpp",
+    "dropout.cpp",
+    "group.cpp",
+    "optimizer.cpp",
+    "program.cpp",
+    "reducer.cpp",
+    "runtime.cpp",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=bridge");
     println!("cargo:rerun-if-changed=build.rs");
@@ -20,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include(include.join("torch/csrc/api/include"))
         .include("bridge")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .files(["bridge/program.cpp", "bridge/optimizer.cpp", "bridge/runtime.cpp", "bridge/dropout.cpp"])
+        .files(FILES.map(|file| Path::new("bridge").join(file)))
         .compile("lethe_bridge");
     println!("cargo:rustc-link-search=native={lib}");
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -12,7 +12,11 @@ extern "C" {
 
 struct LetheProgram;
 struct LetheOptimizer;
+struct LetheGroup;
+struct LetheReducer;
 
+// A text as these functions return it, for callbacks that fail.
+char* lethe_text_new(const char* text);
 void lethe_text_free(char* text);
 
 // A TorchScript program.
@@ -60,6 +64,42 @@ char* lethe_optimizer_step(LetheOptimizer* optimizer, double lr, double momentum
 // Calls back for each tensor of the state itself, not a copy: the state's name and the place of its parameter.
 typedef void (*lethe_state_callback)(void* context, const char* state, size_t place, at::Tensor* tensor);
 char* lethe_optimizer_state(const LetheOptimizer* optimizer, void* context, lethe_state_callback callback);
+
+// Ranks that train together. The store is where they find each other: its functions return null or an error's text
+// of lethe_text_new. `get` waits up to `wait_ms` and hands the value to `take`, if it is there.
+typedef void (*lethe_take)(void* out, const uint8_t* value, size_t length);
+struct LetheStoreCalls {
+  void* context;
+  char* (*set)(void* context, const char* key, const uint8_t* value, size_t length);
+  char* (*get)(void* context, const char* key, int64_t wait_ms, void* out, lethe_take take, int* there);
+  char* (*add)(void* context, const char* key, int64_t amount, int64_t* sum);
+  char* (*remove)(void* context, const char* key, int* there);
+};
+// Listens on `host`. The store's context must live as long as the group.
+char* lethe_group_new(
+    const char* host, int rank, int world, int64_t timeout_ms, LetheStoreCalls calls, LetheGroup** out);
+void lethe_group_free(LetheGroup* group);
+// In its place, over all ranks.
+char* lethe_group_sum(LetheGroup* group, at::Tensor* tensor);
+// Rank 0's values to all, in the tensors themselves.
+char* lethe_group_broadcast(LetheGroup* group, const at::Tensor* const* tensors, size_t count);
+// Each rank's tensor, of one shape and dtype, to rank 0, which gives as many to write to as there are ranks; the
+// others give none.
+char* lethe_group_gather(LetheGroup* group, const at::Tensor* mine, at::Tensor* const* into, size_t count);
+char* lethe_group_barrier(LetheGroup* group);
+
+// How many of the parameters the loss does not depend on.
+char* lethe_unused(const at::Tensor* loss, const at::Tensor* const* parameters, size_t count, size_t* unused);
+// Averages gradients over the ranks during each backward pass that it was prepared for. The group must outlive it.
+char* lethe_reducer_new(
+    LetheGroup* group, const at::Tensor* const* parameters, size_t count, int finds_unused, LetheReducer** out);
+void lethe_reducer_free(LetheReducer* reducer);
+char* lethe_reducer_prepare(LetheReducer* reducer, const at::Tensor* loss);
+
+// For the calling thread: batch norm in training mode over the rows of all ranks; null ends it.
+char* lethe_share_batch_norm(LetheGroup* group);
+// For the calling thread: begins and ends mixed precision in bfloat16 on the CPU (device -1) or a GPU.
+char* lethe_autocast(int device, int on);
 
 // The process.
 char* lethe_seed(uint64_t seed);

@@ -57,8 +57,15 @@ fn main() -> anyhow::Result<()> {
     };
     let mut views = ViewCache::default();
     let now = Instant::now();
-    let attempt =
-        Attempt { run: &trial, device, views: &mut views, interrupter, arrived: now, previous_end: None };
+    let attempt = Attempt {
+        run: &trial,
+        device,
+        views: &mut views,
+        interrupter,
+        meeting: None,
+        arrived: now,
+        previous_end: None,
+    };
     let ended = run(&Registry::default(), attempt, &mut sink);
     if let Outcome::Failed { error } = ended.outcome {
         bail!(error);

@@ -13,6 +13,9 @@ pub enum Error {
     File { path: String, source: std::io::Error },
     #[error(transparent)]
     Flight(#[from] lethe_flight::Error),
+    /// Another rank of the gang has gone, or did not come.
+    #[error("another rank of the gang was lost: {0}")]
+    Gang(String),
     /// The executor did not keep to the protocol, or this process cannot work.
     #[error("{0}")]
     Worker(String),
@@ -33,7 +36,7 @@ impl Error {
     pub fn is_infrastructure(&self) -> bool {
         use lethe_flight::Error as Flight;
         match self {
-            Self::File { .. } | Self::Worker(_) => true,
+            Self::File { .. } | Self::Worker(_) | Self::Gang(_) => true,
             Self::Flight(error) => {
                 matches!(error, Flight::File { .. } | Flight::Unreachable(_) | Flight::Arrow(_))
             }

@@ -2,6 +2,7 @@
 //!
 //! - [`function`]: what a training function is, what it sees of its trial, and how it is registered.
 //! - [`supervised`]: the native loop over a generated module.
+//! - [`gang`]: workers that train one model together.
 //! - [`metrics`], [`data`]: validation metrics; the rows of a trial.
 //! - [`torch`]: libtorch, through tch and a C++ bridge.
 //! - [`worker`]: the process: its exchange with the executor, and the one thread that trains.
@@ -31,6 +32,7 @@
 pub mod data;
 pub mod error;
 pub mod function;
+pub mod gang;
 pub mod metrics;
 pub mod supervised;
 pub mod torch;

@@ -60,6 +60,7 @@ fn segment(registry: &Registry, run_: &Run, mut decide: impl FnMut(u32) -> Verdi
         views: &mut Default::default(),
         interrupter: interrupter.clone(),
         arrived: std::time::Instant::now(),
+        meeting: None,
         previous_end: None,
     };
     let ended = run(registry, attempt, &mut sink);
@@ -241,6 +242,7 @@ fn the_best_moment_is_kept_across_pauses_unless_others_are_better_meanwhile() {
             views: &mut Default::default(),
             interrupter,
             arrived: std::time::Instant::now(),
+            meeting: None,
             previous_end: None,
         };
         lethe_trainer::function::run(&Registry::default(), attempt, &mut |_| Ok(()))

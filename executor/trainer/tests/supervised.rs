@@ -197,6 +197,7 @@ fn a_stop_from_another_thread_interrupts_an_epoch() {
                     views: &mut Default::default(),
                     interrupter,
                     arrived: std::time::Instant::now(),
+                    meeting: None,
                     previous_end: None,
                 },
                 &mut |_| panic!("an epoch of 300,000 steps has ended before the stop"),
@@ -339,6 +340,7 @@ fn the_sleeper_reports_as_often_as_asked_and_wakes_for_a_stop() {
         views: &mut Default::default(),
         interrupter,
         arrived: begin,
+        meeting: None,
         previous_end: None,
     };
     let ended = lethe_trainer::function::run(&Default::default(), attempt, &mut |_| Ok(()));

@@ -54,6 +54,14 @@ impl Batches {
         &self.view
     }
 
+    /// The sum of the weights of these rows; without any, or where rows were sampled by them, their number.
+    pub fn weight_of(&self, rows: &[u32]) -> f64 {
+        match self.view.weights().filter(|_| self.weight.is_some()) {
+            Some(weights) => rows.iter().map(|&row| f64::from(weights[row as usize])).sum(),
+            None => rows.len() as f64,
+        }
+    }
+
     /// Gathers these rows of the view, at most the capacity.
     pub fn gather(&mut self, rows: &[u32]) -> Result<Batch> {
         let Self { view, device, capacity, inputs, label, weight } = self;
@@ -65,10 +73,7 @@ impl Batches {
             None => Tensor::f_zeros([0], (Kind::Float, *device))?,
         };
         let weights = weight.as_mut().map(gather).transpose()?;
-        let weight = match (&weights, view.weights()) {
-            (Some(_), Some(weights)) => rows.iter().map(|&row| f64::from(weights[row as usize])).sum(),
-            _ => rows.len() as f64,
-        };
+        let weight = self.weight_of(rows);
         Ok(Batch { inputs, labels, weights, rows: rows.len(), weight })
     }
 }

@@ -11,6 +11,7 @@ use super::context::Pause;
 use super::{Completion, Interrupter, Registry, Sink, TrialContext};
 use crate::data::ViewCache;
 use crate::error::Result;
+use crate::gang::Meeting;
 
 /// What an attempt needs beside its [`Run`].
 pub struct Attempt<'a> {
@@ -18,6 +19,8 @@ pub struct Attempt<'a> {
     pub device: Device,
     pub views: &'a mut ViewCache,
     pub interrupter: Interrupter,
+    /// How it comes to the other ranks of its gang.
+    pub meeting: Option<&'a dyn Meeting>,
     /// When the run arrived.
     pub arrived: Instant,
     /// When the worker sent the last message of its previous attempt.
@@ -35,8 +38,9 @@ pub struct Ended {
 
 /// Runs the attempt's function on this thread; `sink` gets its reports.
 pub fn run<'a>(registry: &Registry, attempt: Attempt<'a>, sink: &'a mut Sink<'a>) -> Ended {
-    let Attempt { run, device, views, interrupter, arrived, previous_end } = attempt;
-    let mut context = TrialContext::new(run, device, views, interrupter, sink, arrived, previous_end);
+    let Attempt { run, device, views, interrupter, meeting, arrived, previous_end } = attempt;
+    let mut context =
+        TrialContext::new(run, device, views, interrupter, meeting, sink, arrived, previous_end);
     // The context is not used after a panic but for its clock and the name of a complete file.
     let trained: Result<Result<Completion>, _> = catch_unwind(AssertUnwindSafe(|| {
         let function = registry.find(&run.spec.function)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lethe_flight::message::Hparams;
 use lethe_flight::message::training::{Metrics, Rank, Timing, TrialSpec, Verdict};
@@ -15,6 +15,7 @@ use super::checkpoint::{Checkpoint, Saved};
 use super::moment::Moment;
 use crate::data::{MappedView, ViewCache};
 use crate::error::{Error, Result};
+use crate::gang::{Gang, Meeting, store};
 
 /// Whether a trial goes on after a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub struct TrialContext<'a> {
     device: Device,
     views: &'a mut ViewCache,
     interrupter: Interrupter,
+    meeting: Option<&'a dyn Meeting>,
     sink: &'a mut Sink<'a>,
     arrived: Instant,
     previous_end: Option<Instant>,
@@ -76,6 +78,7 @@ impl<'a> TrialContext<'a> {
         device: Device,
         views: &'a mut ViewCache,
         interrupter: Interrupter,
+        meeting: Option<&'a dyn Meeting>,
         sink: &'a mut Sink<'a>,
         arrived: Instant,
         previous_end: Option<Instant>,
@@ -85,6 +88,7 @@ impl<'a> TrialContext<'a> {
             device,
             views,
             interrupter,
+            meeting,
             sink,
             arrived,
             previous_end,
@@ -111,6 +115,33 @@ impl<'a> TrialContext<'a> {
     /// This worker among those that run the trial together, and how many there are: 0 of 1 where it runs alone.
     pub fn rank(&self) -> Rank {
         self.run.spec.gang.unwrap_or(Rank { rank: 0, world: 1 })
+    }
+
+    /// The other workers, found; None where this one runs alone. Blocks until they are there.
+    ///
+    /// # Errors
+    /// If they do not come.
+    pub fn gang(&self) -> Result<Option<Gang>> {
+        let rank = self.rank();
+        if rank.world == 1 {
+            return Ok(None);
+        }
+        let meeting = self.meeting.ok_or_else(|| {
+            Error::Worker("the trial runs on several workers, and this one has no way to them".into())
+        })?;
+        let spec = self.spec();
+        let attempt = store::Attempt {
+            experiment: spec.experiment.clone(),
+            trial: spec.trial,
+            attempt: spec.attempt,
+            interrupter: self.interrupter.clone(),
+        };
+        Gang::join(rank, self.device, meeting, &attempt).map(Some)
+    }
+
+    /// Waits to be told to end, at most so long: whether it was.
+    pub fn is_stopped_within(&self, wait: Duration) -> bool {
+        self.interrupter.sleep_until(Instant::now() + wait)
     }
 
     /// The function's budget, before any hyperparameter overrides it.

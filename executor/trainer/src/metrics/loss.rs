@@ -1,5 +1,8 @@
 //! The mean loss.
 
+use crate::error::Result;
+use crate::gang::Gang;
+
 /// A mean of batch means, each weighted by its rows or by their weights; also used for the training loss.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct MeanLoss {
@@ -14,6 +17,14 @@ impl MeanLoss {
         self.sum += mean * weight;
         self.weight += weight;
         self.any = true;
+    }
+
+    /// Over the rows of all ranks.
+    pub fn share(&mut self, gang: &Gang) -> Result<()> {
+        let mut parts = [self.sum, self.weight, f64::from(u8::from(self.any))];
+        gang.sum(&mut parts)?;
+        *self = Self { sum: parts[0], weight: parts[1], any: parts[2] > 0.0 };
+        Ok(())
     }
 
     /// NaN without rows, 0 where all of them have weight 0.

@@ -1,12 +1,13 @@
 //! A generated module with its weights: the program's placeholders replaced by real tensors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lethe_flight::tensors::NamedTensor;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::torch::{Program, from_named, kind_of, to_named};
+use crate::gang::Gang;
+use crate::torch::{Program, Slot, from_named, kind_of, to_named};
 
 /// Where weights come from, for errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,39 @@ impl Model {
             return Err(Error::trial(format!("the {what} have {name}, which the program has not: {remedy}")));
         }
         Ok(model)
+    }
+
+    /// Gives all ranks the parameters and buffers of rank 0.
+    pub fn share(&self, gang: &Gang) -> Result<()> {
+        gang.group().broadcast(&self.tensors(|_| true)?)
+    }
+
+    /// Gives all ranks the buffers of rank 0, which each has changed by its own rows.
+    pub fn share_buffers(&self, gang: &Gang) -> Result<()> {
+        let buffers = self.tensors(|slot| !slot.is_parameter)?;
+        if buffers.is_empty() { Ok(()) } else { gang.group().broadcast(&buffers) }
+    }
+
+    /// A number that is another one where a weight differs in a bit: ranks compare theirs.
+    pub fn fingerprint(&self) -> Result<i64> {
+        let of = |tensor: &Tensor| -> Result<i64> {
+            let bits = match tensor.f_kind()? {
+                Kind::Float => Kind::Int,
+                Kind::Half | Kind::BFloat16 => Kind::Int16,
+                _ => Kind::Int64,
+            };
+            let bits = tensor.f_detach()?.f_contiguous()?.f_view_dtype(bits)?;
+            Ok(bits.f_sum(Kind::Int64)?.f_to(Device::Cpu)?.f_int64_value(&[])?)
+        };
+        self.parameters.iter().try_fold(0, |all: i64, tensor| Ok(all.wrapping_add(of(tensor)?)))
+    }
+
+    /// Distinct tensors of the program as it is now.
+    fn tensors(&self, wanted: impl Fn(&Slot) -> bool) -> Result<Vec<Tensor>> {
+        let mut seen = HashSet::new();
+        let slots = self.program.slots()?.into_iter();
+        let distinct = slots.filter(|slot| wanted(slot) && (slot.storage == 0 || seen.insert(slot.storage)));
+        Ok(distinct.map(|slot| slot.tensor).collect())
     }
 
     /// Distinct trainable parameters.

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use lethe_flight::message::training::Loss;
 use tch::{Kind, Reduction, Tensor};
 
-use crate::data::{Batch, Labels, MappedView};
+use crate::data::{Batch, Batches, Labels, MappedView};
 use crate::error::{Error, Result};
 use crate::torch::Program;
 
@@ -92,6 +92,14 @@ impl Objective {
         match self {
             Self::Named { .. } => batch.weight,
             Self::Own { .. } => batch.rows as f64,
+        }
+    }
+
+    /// What these rows together count.
+    pub fn counts_of(&self, batches: &Batches, rows: &[u32]) -> f64 {
+        match self {
+            Self::Named { .. } => batches.weight_of(rows),
+            Self::Own { .. } => rows.len() as f64,
         }
     }
 

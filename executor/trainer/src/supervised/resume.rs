@@ -15,6 +15,7 @@ use tch::Device;
 use super::model::{Model, Origin};
 use crate::error::{Error, Result};
 use crate::function::{Checkpoint, Saved};
+use crate::gang::Gang;
 use crate::torch::{self, Optimizer, Program, from_named, kind_of, to_named};
 
 const STATE: &str = "model/";
@@ -42,7 +43,14 @@ pub fn collect(
     device: Device,
     step: u64,
     best: Option<&[NamedTensor]>,
+    gang: Option<&Gang>,
 ) -> Result<Saved> {
+    let random = torch::random_state(Device::Cpu)?;
+    // Of a gang all ranks come here, and rank 0 saves what they have of their own.
+    let others = gang.map_or(Ok(Vec::new()), |gang| gang.gather(&random))?;
+    if gang.is_some_and(|gang| !gang.is_first()) {
+        return Ok(Saved::default());
+    }
     let under = |prefix: &str, tensors: Vec<NamedTensor>| {
         let prefix = prefix.to_owned();
         tensors.into_iter().map(move |t| NamedTensor { name: format!("{prefix}{}", t.name), ..t })
@@ -53,7 +61,10 @@ pub fn collect(
         let name = format!("{OPTIMIZER}{}/{}", part.state, parameter(model, part.place));
         tensors.push(to_named(name, &part.tensor)?);
     }
-    tensors.push(to_named(CPU.into(), &torch::random_state(Device::Cpu)?)?);
+    tensors.push(to_named(CPU.into(), &random)?);
+    for (rank, state) in others.iter().enumerate().skip(1) {
+        tensors.push(to_named(format!("{CPU}/{rank}"), state)?);
+    }
     if device != Device::Cpu {
         tensors.push(to_named(CUDA.into(), &torch::random_state(device)?)?);
     }
@@ -148,13 +159,21 @@ impl Resumed {
         Ok(())
     }
 
-    /// Goes on with the random numbers where they were; on a GPU that follows a CPU, only those of the CPU.
-    pub fn restore_random(&self, device: Device) -> Result<()> {
+    /// Goes on with the random numbers where they were; on a GPU that follows a CPU, only those of the CPU. A rank that
+    /// was not there then begins with a seed of its own.
+    pub fn restore_random(&self, device: Device, gang: Option<&Gang>, seed: u64) -> Result<()> {
         let set = |device, name: &str| match self.rest.get(name) {
             None => Ok(()),
             Some(state) => torch::set_random_state(device, &from_named(state, Device::Cpu)?)
                 .map_err(|e| e.during(&format!("{name} of the checkpoint"))),
         };
+        if let Some(gang) = gang.filter(|gang| !gang.is_first()) {
+            let own = format!("{CPU}/{}", gang.rank().rank);
+            if !self.rest.contains_key(&own) {
+                return torch::seed(seed.wrapping_add(u64::from(self.epoch) << 32));
+            }
+            return set(Device::Cpu, &own);
+        }
         set(Device::Cpu, CPU)?;
         if device == Device::Cpu { Ok(()) } else { set(device, CUDA) }
     }

@@ -3,6 +3,7 @@
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
+use crate::gang::Gang;
 use crate::metrics::MeanLoss;
 use crate::torch::scalar;
 
@@ -32,9 +33,12 @@ impl TrainLoss {
         if self.waiting.len() < WAITING { Ok(()) } else { self.read() }
     }
 
-    /// The mean of the epoch, by rows or their weights.
-    pub fn finish(mut self) -> Result<f64> {
+    /// The mean of the epoch, by rows or their weights; of a gang, over all ranks.
+    pub fn finish(mut self, gang: Option<&Gang>) -> Result<f64> {
         self.read()?;
+        if let Some(gang) = gang {
+            self.mean.share(gang)?;
+        }
         Ok(self.mean.value())
     }
 

@@ -1,52 +1,116 @@
 //! Validation: loss and metrics over the whole validation set.
 
+use std::collections::BTreeMap;
+
 use lethe_flight::message::dataset::Part;
 use lethe_flight::message::training::{Metric as Name, Metrics};
 use tch::{Device, Kind, Tensor};
 
 use super::objective::{Objective, own_step};
-use crate::data::{Batch, Batches, Paging};
+use crate::data::{Batch, Batches, Labels, MappedView, Paging};
 use crate::error::{Error, Result};
+use crate::gang::Gang;
 use crate::metrics::{self, MeanLoss, Metric, Outputs};
 use crate::torch::{Program, scalar};
 
-/// Adds the validation metrics to `report`: `loss`, those asked for, and those of the module's own
-/// `validation_step`, which are averaged with the rows as weights. Where rows have weights, `loss` is the mean by
-/// weight of their losses; the other metrics count each row alike. The module must be in evaluation mode.
-pub fn validate(
-    program: &mut Program,
-    objective: &Objective,
-    asked: &[Name],
-    batches: &mut Batches,
+/// Computes the validation metrics: `loss`, those asked for, and those of the module's own `validation_step`, which are
+/// averaged with the rows as weights. Where rows have weights, `loss` is the mean by weight of their losses; the other
+/// metrics count each row alike.
+pub struct Validation<'a> {
+    objective: &'a Objective,
+    asked: &'a [Name],
+    batches: Batches,
+    /// Rows that this rank takes at once.
     capacity: usize,
-    report: &mut Metrics,
-) -> Result<()> {
-    let mut computed: Vec<(&str, Box<dyn Metric>)> = asked
-        .iter()
-        .filter_map(|&name| match metrics::named(name) {
-            (name, Some(metric)) => Some((name, metric)),
-            (_, None) => None,
-        })
-        .collect();
-    let mut means: std::collections::BTreeMap<String, MeanLoss> = Default::default();
-    let view = batches.view().clone();
-    let mut paging = Paging::sequential(view.clone(), Part::Validation, capacity);
-    let mut seen = 0;
-    let _no_grad = tch::no_grad_guard();
-    for rows in view.validation().chunks(capacity) {
-        paging.reach(seen..seen + rows.len());
-        seen += rows.len();
-        let batch = batches.gather(rows)?;
-        let mut output = None;
-        match objective {
+    gang: Option<&'a Gang>,
+}
+
+type Computed = Vec<(&'static str, Box<dyn Metric>)>;
+
+impl<'a> Validation<'a> {
+    /// `capacity`: of `batches`.
+    pub fn new(
+        objective: &'a Objective,
+        asked: &'a [Name],
+        batches: Batches,
+        capacity: usize,
+        gang: Option<&'a Gang>,
+    ) -> Self {
+        Self { objective, asked, batches, capacity, gang }
+    }
+
+    /// Adds them to `report`. The module must be in evaluation mode. Of a gang each rank computes a part of the
+    /// outputs; the values are those of all rows on rank 0, and only there.
+    pub fn run(&mut self, program: &mut Program, report: &mut Metrics) -> Result<()> {
+        let mut computed: Computed = self
+            .asked
+            .iter()
+            .filter_map(|&name| match metrics::named(name) {
+                (name, Some(metric)) => Some((name, metric)),
+                (_, None) => None,
+            })
+            .collect();
+        let mut means: BTreeMap<String, MeanLoss> = BTreeMap::new();
+        let view = self.batches.view().clone();
+        let world = self.gang.map_or(1, |gang| gang.rank().world as usize);
+        let chunk = self.capacity * world;
+        let mut paging = Paging::sequential(view.clone(), Part::Validation, chunk);
+        let mut seen = 0;
+        let _no_grad = tch::no_grad_guard();
+        for rows in view.validation().chunks(chunk) {
+            paging.reach(seen..seen + rows.len());
+            seen += rows.len();
+            let places = self.gang.map_or(0..rows.len(), |gang| gang.slice(0..rows.len()));
+            let mine = &rows[places];
+            // A rank without rows says which values there are.
+            let batch = self.batches.gather(if mine.is_empty() { &rows[..1] } else { mine })?;
+            let counts = if mine.is_empty() { 0.0 } else { 1.0 };
+            let output = self.means(program, &batch, counts, &mut means)?;
+            if !computed.is_empty() {
+                let output = match output {
+                    Some(output) => output,
+                    None => program.forward(&batch.inputs)?,
+                };
+                let output = outputs(&output, batch.rows)?.f_narrow(0, 0, mine.len() as i64)?;
+                let output = match self.gang {
+                    Some(gang) => gang.gather_rows(&output, rows.len())?,
+                    None => Some(output),
+                };
+                if let Some(output) = output {
+                    update(&mut computed, &output, &view, rows)?;
+                }
+            }
+        }
+        if let Some(gang) = self.gang {
+            means.values_mut().try_for_each(|mean| mean.share(gang))?;
+        }
+        report.extend(means.into_iter().map(|(name, mean)| (name, mean.value())));
+        report.extend(computed.into_iter().map(|(name, metric)| (name.to_owned(), metric.value())));
+        Ok(())
+    }
+
+    /// Adds what is averaged; the outputs, if they were computed on the way. `counts`: 1, or 0 for rows that do not
+    /// count.
+    fn means(
+        &self,
+        program: &mut Program,
+        batch: &Batch,
+        counts: f64,
+        means: &mut BTreeMap<String, MeanLoss>,
+    ) -> Result<Option<Tensor>> {
+        let rows = batch.rows as f64 * counts;
+        let mut add = |name: String, value: &Tensor, weight| -> Result<()> {
+            means.entry(name).or_default().add(scalar(value)?, weight);
+            Ok(())
+        };
+        match self.objective {
             Objective::Named { .. } => {
                 let made = program.forward(&batch.inputs)?;
-                let loss = objective.of_output(&made, &batch)?;
-                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.weight);
-                output = Some(made);
+                add("loss".into(), &self.objective.of_output(&made, batch)?, batch.weight * counts)?;
+                return Ok(Some(made));
             }
             Objective::Own { validates: true, keys } => {
-                for (name, value) in own_step(program, "validation_step", keys, &batch)? {
+                for (name, value) in own_step(program, "validation_step", keys, batch)? {
                     let name = if name.is_empty() { "loss".into() } else { name };
                     if value.numel() != 1 {
                         return Err(Error::trial(format!(
@@ -54,50 +118,43 @@ pub fn validate(
                             value.size()
                         )));
                     }
-                    means.entry(name).or_default().add(scalar(&value)?, batch.rows as f64);
+                    add(name, &value, rows)?;
                 }
             }
             Objective::Own { validates: false, .. } => {
-                let loss = objective.loss(program, &batch)?;
-                means.entry("loss".into()).or_default().add(scalar(&loss)?, batch.rows as f64);
+                add("loss".into(), &self.objective.loss(program, batch)?, rows)?;
             }
         }
-        if !computed.is_empty() {
-            let output = match output {
-                Some(output) => output,
-                None => program.forward(&batch.inputs)?,
-            };
-            update(&mut computed, &output, &batch)?;
-        }
+        Ok(None)
     }
-    report.extend(means.into_iter().map(|(name, mean)| (name, mean.value())));
-    report.extend(computed.into_iter().map(|(name, metric)| (name.to_owned(), metric.value())));
-    Ok(())
 }
 
-fn update(metrics: &mut [(&str, Box<dyn Metric>)], output: &Tensor, batch: &Batch) -> Result<()> {
+/// float32 `[rows, n]` on the CPU.
+fn outputs(output: &Tensor, rows: usize) -> Result<Tensor> {
     let size = output.size();
     let columns = match size[..] {
         [_] => 1,
-        [_, columns] => columns as usize,
+        [_, columns] => columns,
         _ => {
             return Err(Error::trial(format!(
                 "metrics need outputs of shape [rows] or [rows, n]; the model's have shape {size:?}"
             )));
         }
     };
-    if batch.labels.size() != [batch.rows as i64] {
-        return Err(Error::trial("metrics need a label: name the dataset's label column"));
+    if size[0] != rows as i64 {
+        return Err(Error::trial(format!("the model made outputs of shape {size:?} from {rows} rows")));
     }
-    let host = |tensor: &Tensor, kind| tensor.f_to_kind(kind)?.f_to(Device::Cpu)?.f_contiguous();
-    let values = Vec::<f32>::try_from(host(output, Kind::Float)?.f_reshape([-1])?)?;
-    let labels = Vec::<f64>::try_from(host(&batch.labels, Kind::Double)?)?;
-    if values.len() != labels.len() * columns {
-        return Err(Error::trial(format!(
-            "the model made outputs of shape {size:?} from {} rows",
-            batch.rows
-        )));
-    }
+    Ok(output.f_to_kind(Kind::Float)?.f_to(Device::Cpu)?.f_reshape([rows as i64, columns])?)
+}
+
+fn update(computed: &mut Computed, output: &Tensor, view: &MappedView, rows: &[u32]) -> Result<()> {
+    let labels: Vec<f64> = match view.labels() {
+        None => return Err(Error::trial("metrics need a label: name the dataset's label column")),
+        Some(Labels::Class(labels)) => rows.iter().map(|&row| labels[row as usize] as f64).collect(),
+        Some(Labels::Value(labels)) => rows.iter().map(|&row| f64::from(labels[row as usize])).collect(),
+    };
+    let columns = output.size()[1] as usize;
+    let values = Vec::<f32>::try_from(output.f_contiguous()?.f_reshape([-1])?)?;
     let outputs = Outputs { values: &values, columns, labels: &labels };
-    metrics.iter_mut().try_for_each(|(_, metric)| metric.update(&outputs))
+    computed.iter_mut().try_for_each(|(_, metric)| metric.update(&outputs))
 }

@@ -3,9 +3,12 @@
 
 mod device;
 mod ffi;
+mod group;
 mod optimizer;
+mod precision;
 mod program;
 mod raw;
+mod reducer;
 mod runtime;
 
 use std::ffi::{CStr, CString, c_char};
@@ -13,9 +16,12 @@ use std::ffi::{CStr, CString, c_char};
 use crate::error::{Error, Result, plain};
 
 pub use device::{find_device, name as device_name};
+pub use group::{Group, SharedBatchNorm};
 pub use optimizer::{Optimizer, OptimizerOptions, StateTensor};
+pub use precision::Autocast;
 pub use program::{Program, Slot};
 pub use raw::{from_named, kind_of, to_named};
+pub use reducer::{Reducer, unused};
 pub use runtime::{
     exit, fast_dropout, keep_memory, plain_interpreter, prepare, random_state, scalar, seed,
     set_random_state, set_threads,

@@ -3,15 +3,17 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-use super::{check, ffi, text};
+use super::{Autocast, check, ffi, text};
 use crate::error::Result;
 
 /// A module with its attributes. Calls take the grad mode of the calling thread.
 pub struct Program {
     raw: *mut ffi::RawProgram,
+    /// Where it computes in bfloat16.
+    mixed: Option<Device>,
 }
 
 // SAFETY: the object is used by one thread at a time (methods that run it take `&mut self`).
@@ -43,7 +45,7 @@ impl Program {
         // SAFETY: `name` lives through the call; `raw` is set where no error is returned.
         check(unsafe { ffi::lethe_program_load(name.as_ptr(), device, &mut raw) })
             .map_err(|e| e.during(&format!("cannot load the program {}", path.display())))?;
-        Ok(Self { raw })
+        Ok(Self { raw, mixed: None })
     }
 
     /// A copy with attributes of its own that shares the compiled methods.
@@ -51,7 +53,12 @@ impl Program {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `self.raw` is valid until drop; `raw` is set where no error is returned.
         check(unsafe { ffi::lethe_program_copy(self.raw, &mut raw) })?;
-        Ok(Self { raw })
+        Ok(Self { raw, mixed: self.mixed })
+    }
+
+    /// Lets its methods compute in mixed precision on this device. What they return is float32 all the same.
+    pub fn set_mixed(&mut self, device: Option<Device>) {
+        self.mixed = device;
     }
 
     /// Parameters, then buffers, each in the module's order; a tied weight appears under each of its names.
@@ -86,11 +93,19 @@ impl Program {
     /// `forward(…)` with an argument for each input, which must return one tensor.
     pub fn forward(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
         let inputs: Vec<_> = inputs.iter().map(|tensor| tensor.as_ptr()).collect();
+        let _mixed = self.mixed.map(Autocast::new).transpose()?;
         let mut out = std::ptr::null_mut();
         // SAFETY: the array has as many elements as is said and lives through the call; `out` is set to a tensor
         // that is ours where no error is returned.
         check(unsafe { ffi::lethe_program_forward(self.raw, inputs.as_ptr(), inputs.len(), &mut out) })?;
-        Ok(unsafe { Tensor::from_ptr(out) })
+        self.full(unsafe { Tensor::from_ptr(out) })
+    }
+
+    fn full(&self, tensor: Tensor) -> Result<Tensor> {
+        match self.mixed {
+            Some(_) if tensor.f_kind()? == Kind::BFloat16 => Ok(tensor.f_to_kind(Kind::Float)?),
+            _ => Ok(tensor),
+        }
     }
 
     /// `method(batch)` with `batch: Dict[str, Tensor]`; the answer's entries, with an empty name if it was
@@ -99,6 +114,7 @@ impl Program {
         let method = text(method)?;
         let names: Vec<_> = batch.iter().map(|(name, _)| name.as_ptr()).collect();
         let tensors: Vec<_> = batch.iter().map(|(_, tensor)| tensor.as_ptr()).collect();
+        let _mixed = self.mixed.map(Autocast::new).transpose()?;
         let mut entries: Vec<(String, Tensor)> = Vec::new();
         // SAFETY: the arrays have `batch.len()` elements and live through the call, as does the context.
         check(unsafe {
@@ -112,7 +128,7 @@ impl Program {
                 push_entry,
             )
         })?;
-        Ok(entries)
+        entries.into_iter().map(|(name, tensor)| Ok((name, self.full(tensor)?))).collect()
     }
 }
 

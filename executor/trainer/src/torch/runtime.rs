@@ -30,7 +30,7 @@ pub fn set_random_state(device: Device, state: &Tensor) -> Result<()> {
     check(unsafe { ffi::lethe_set_random_state(index(device), state.as_ptr()) })
 }
 
-fn index(device: Device) -> i32 {
+pub(super) fn index(device: Device) -> i32 {
     match device {
         Device::Cuda(index) => i32::try_from(index).unwrap_or(0),
         _ => -1,

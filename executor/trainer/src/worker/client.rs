@@ -11,9 +11,10 @@ use lethe_flight::{PROTOCOL, Token, VERSION, client};
 use tokio::sync::oneshot;
 
 use super::current::Current;
-use super::thread::{self, Job, Jobs, TrainingThread};
+use super::thread::{self, Connected, Job, Jobs, TrainingThread};
 use crate::error::{Error, Result};
 use crate::function::Registry;
+use crate::gang::Line;
 use crate::torch;
 
 /// Why a worker ended.
@@ -59,13 +60,14 @@ pub async fn serve(
             pid: std::process::id(),
             device: torch::device_name(device),
         };
-        Ok::<_, Error>(client::exchange::<_, ToWorker>(&mut client, &hello).await?)
+        let (sender, receiver) = client::exchange::<_, ToWorker>(&mut client, &hello).await?;
+        Ok::<_, Error>((Connected { sender, line: Line::new(client, &config.executor) }, receiver))
     };
-    let (sender, mut receiver) = tokio::select! {
+    let (ready, mut receiver) = tokio::select! {
         introduced = introduce => introduced?,
         _ = &mut life => return Ok(End::StdinClosed),
     };
-    if connected.send(sender).is_err() {
+    if connected.send(ready).is_err() {
         return Err(Error::Worker("the training thread has died".into()));
     }
     let mut current = Current::default();

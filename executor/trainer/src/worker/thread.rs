@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::data::ViewCache;
 use crate::error::{Error, Result};
 use crate::function::{self, Attempt, Interrupter, Registry, Said};
+use crate::gang::{Line, Meeting};
 use crate::torch;
 
 /// An attempt to run.
@@ -24,27 +25,33 @@ pub struct Job {
 /// Where attempts are handed to the thread: at most one may wait.
 pub type Jobs = mpsc::SyncSender<Job>;
 
+/// What the thread speaks through.
+pub struct Connected {
+    /// The exchange's outgoing half.
+    pub sender: Sender<FromWorker>,
+    pub line: Line,
+}
+
 /// The running thread's ends. It begins with a job once `connected` was sent, and ends when `jobs` is dropped.
 pub struct TrainingThread {
     pub jobs: Jobs,
     /// What it found out at its start: libtorch wants CUDA to be asked for once, by one thread.
     pub device: oneshot::Receiver<Result<Device>>,
-    /// Wants the exchange's outgoing half.
-    pub connected: oneshot::Sender<Sender<FromWorker>>,
+    pub connected: oneshot::Sender<Connected>,
 }
 
 pub fn start(registry: Registry, threads: u32) -> Result<TrainingThread> {
     let (jobs, queue) = mpsc::sync_channel::<Job>(1);
     let (found, device) = oneshot::channel();
-    let (connected, sender) = oneshot::channel::<Sender<FromWorker>>();
+    let (connected, sender) = oneshot::channel::<Connected>();
     let work = move || {
         let prepared = prepare(threads);
         let ready = prepared.as_ref().ok().copied();
         if found.send(prepared).is_err() {
             return;
         }
-        if let (Some(device), Ok(sender)) = (ready, sender.blocking_recv()) {
-            train(&registry, device, &queue, &sender);
+        if let (Some(device), Ok(connected)) = (ready, sender.blocking_recv()) {
+            train(&registry, device, &queue, &connected);
         }
     };
     let thread = std::thread::Builder::new().name("training".into()).spawn(work);
@@ -58,7 +65,8 @@ fn prepare(threads: u32) -> Result<Device> {
     Ok(device)
 }
 
-fn train(registry: &Registry, device: Device, jobs: &mpsc::Receiver<Job>, sender: &Sender<FromWorker>) {
+fn train(registry: &Registry, device: Device, jobs: &mpsc::Receiver<Job>, connected: &Connected) {
+    let Connected { sender, line } = connected;
     let mut views = ViewCache::default();
     let mut previous_end = None;
     while let Ok(Job { run, interrupter, arrived }) = jobs.recv() {
@@ -75,7 +83,9 @@ fn train(registry: &Registry, device: Device, jobs: &mpsc::Receiver<Job>, sender
             // Waits only where the executor reads none of the 64 messages before.
             Ok(sender.blocking_send(&message)?)
         };
-        let attempted = Attempt { run: &run, device, views: &mut views, interrupter, arrived, previous_end };
+        let meeting: Option<&dyn Meeting> = Some(line);
+        let attempted =
+            Attempt { run: &run, device, views: &mut views, interrupter, meeting, arrived, previous_end };
         let ended = function::run(registry, attempted, &mut sink);
         let last = FromWorker::Ended {
             trial,

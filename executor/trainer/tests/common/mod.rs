@@ -225,6 +225,7 @@ pub fn run_with(
         views: &mut ViewCache::default(),
         interrupter,
         arrived: Instant::now(),
+        meeting: None,
         previous_end: None,
     };
     let ended = run(registry, attempt, &mut sink);

@@ -1,0 +1,160 @@
+//! Workers that train one model together: what a rank does with the others.
+//!
+//! - [`store`]: where they find each other.
+//! - [`line`]: that store, over the executor's line to the driver.
+
+mod line;
+pub mod store;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use lethe_flight::message::dataset::Shard;
+use lethe_flight::message::training::Rank;
+use lethe_view::shard::slice;
+use tch::{Device, Kind, Tensor};
+
+pub use line::Line;
+pub use store::{Meeting, Store};
+
+use crate::error::{Error, Result};
+use crate::function::Flow;
+use crate::torch::Group;
+
+/// How long ranks wait for each other: at the beginning, and for one that validates or waits for a decision. One whose
+/// process ends is noticed at once.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// This rank, and its tie to the others.
+pub struct Gang {
+    rank: Rank,
+    group: Group,
+}
+
+impl Gang {
+    /// Waits for the others.
+    ///
+    /// # Errors
+    /// If they do not come, or the attempt is to end.
+    pub fn join(rank: Rank, device: Device, meeting: &dyn Meeting, attempt: &store::Attempt) -> Result<Self> {
+        if device != Device::Cpu {
+            return Err(Error::trial(
+                "several native workers train on CPUs only so far: take a Python function, whose workers use NCCL, or \
+                 slots without GPUs",
+            ));
+        }
+        let store = meeting.store(attempt);
+        let group = Group::new(meeting.host(), rank.rank, rank.world, PATIENCE, store)?;
+        Ok(Self { rank, group })
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// Rank 0 speaks for all.
+    pub fn is_first(&self) -> bool {
+        self.rank.rank == 0
+    }
+
+    /// A seed of this rank's own, so that ranks do not drop the same units; rank 0's is the trial's.
+    pub fn seed(&self, seed: u64) -> u64 {
+        seed.wrapping_add(u64::from(self.rank.rank).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// This rank's part of a batch.
+    pub fn slice(&self, batch: Range<usize>) -> Range<usize> {
+        slice(batch, Shard { rank: self.rank.rank, world: self.rank.world })
+    }
+
+    /// Sums each of the values over the ranks.
+    pub fn sum(&self, values: &mut [f64]) -> Result<()> {
+        let mut tensor = Tensor::from_slice(values);
+        self.group.sum(&mut tensor)?;
+        values.copy_from_slice(&Vec::<f64>::try_from(&tensor)?);
+        Ok(())
+    }
+
+    /// What rank 0 was told, and whether it wants a checkpoint: all ranks do the same.
+    ///
+    /// # Errors
+    /// If this rank's weights, by their fingerprint, are not rank 0's.
+    pub fn agree(&self, flow: Flow, saves: bool, fingerprint: i64) -> Result<(Flow, bool)> {
+        let code: i64 = match flow {
+            Flow::Continue => 0,
+            Flow::Stop => 1,
+            Flow::Pause => 2,
+        };
+        let told = Tensor::from_slice(&[code, i64::from(saves), fingerprint]);
+        self.group.broadcast(std::slice::from_ref(&told))?;
+        let told = Vec::<i64>::try_from(&told)?;
+        if told[2] != fingerprint {
+            return Err(Error::trial(format!(
+                "rank {} has other weights than rank 0 after the same steps: the module must train the same way on \
+                 each worker, whatever its rows",
+                self.rank.rank
+            )));
+        }
+        let flow = match told[0] {
+            0 => Flow::Continue,
+            1 => Flow::Stop,
+            _ => Flow::Pause,
+        };
+        Ok((flow, told[1] != 0))
+    }
+
+    /// Rows of a batch of so many, of which each rank has its slice, `[rows, columns]`; on rank 0, in their order.
+    pub fn gather_rows(&self, mine: &Tensor, batch: usize) -> Result<Option<Tensor>> {
+        let world = self.rank.world;
+        let most = batch.div_ceil(world as usize) as i64;
+        let missing = most - mine.size()[0];
+        let mut padded = mine.shallow_clone();
+        if missing > 0 {
+            let shape = [&[missing], &mine.size()[1..]].concat();
+            padded = Tensor::f_cat(&[mine, &Tensor::f_zeros(shape, (mine.kind(), Device::Cpu))?], 0)?;
+        }
+        let mut parts = self.gather(&padded)?;
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        for (part, rank) in parts.iter_mut().zip(0..) {
+            *part = part.f_narrow(0, 0, slice(0..batch, Shard { rank, world }).len() as i64)?;
+        }
+        Ok(Some(Tensor::f_cat(&parts, 0)?))
+    }
+
+    /// Each rank's tensor, of one shape; none on ranks but 0.
+    pub fn gather(&self, mine: &Tensor) -> Result<Vec<Tensor>> {
+        let mine = mine.f_contiguous()?;
+        let mut parts = Vec::new();
+        if self.is_first() {
+            for _ in 0..self.rank.world {
+                parts.push(mine.f_zeros_like()?);
+            }
+        }
+        self.group.gather(&mine, &mut parts)?;
+        Ok(parts)
+    }
+
+    /// Waits until all have come to the end: who leaves early takes away what others are still to read.
+    pub fn leave(&self) {
+        // What was to be done is done.
+        _ = self.group.barrier();
+    }
+}
+
+/// Whether libtorch's error is of a lost connection: in a backward pass it comes out as any other.
+pub fn is_lost(text: &str) -> bool {
+    text.contains("gloo") || text.contains("Gloo")
+}
+
+/// Whether any rank says yes.
+pub fn any(gang: &Gang, yes: bool) -> Result<bool> {
+    let mut count = Tensor::f_full([1], f64::from(u8::from(yes)), (Kind::Double, Device::Cpu))?;
+    gang.group().sum(&mut count)?;
+    Ok(count.f_double_value(&[0])? > 0.0)
+}

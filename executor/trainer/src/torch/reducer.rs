@@ -1,0 +1,56 @@
+//! Gradients averaged over the ranks of a group.
+
+use tch::Tensor;
+
+use super::group::{Group, waited};
+use super::{check, ffi};
+use crate::error::Result;
+
+/// `c10d::Reducer`, as `DistributedDataParallel` uses it: gradients are averaged in buckets, while the backward pass
+/// goes on.
+pub struct Reducer<'a> {
+    raw: *mut ffi::RawReducer,
+    _group: &'a Group,
+}
+
+impl<'a> Reducer<'a> {
+    /// `finds_unused`: whether a loss may not depend on all parameters; looking for them costs time in each step. All
+    /// ranks say the same.
+    pub fn new(group: &'a Group, parameters: &[Tensor], finds_unused: bool) -> Result<Self> {
+        let pointers: Vec<_> = parameters.iter().map(Tensor::as_ptr).collect();
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the pointers are of live tensors, of which the bridge takes its own references.
+        waited(unsafe {
+            ffi::lethe_reducer_new(
+                group.raw(),
+                pointers.as_ptr(),
+                pointers.len(),
+                i32::from(finds_unused),
+                &mut raw,
+            )
+        })?;
+        Ok(Self { raw, _group: group })
+    }
+
+    /// Says that the next backward pass, from this loss, is to average the gradients: those that it adds to too.
+    pub fn prepare(&mut self, loss: &Tensor) -> Result<()> {
+        // SAFETY: both live through the call.
+        waited(unsafe { ffi::lethe_reducer_prepare(self.raw, loss.as_ptr()) })
+    }
+}
+
+impl Drop for Reducer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by the bridge, freed once, before its group.
+        unsafe { ffi::lethe_reducer_free(self.raw) };
+    }
+}
+
+/// How many of the parameters the loss does not depend on.
+pub fn unused(loss: &Tensor, parameters: &[Tensor]) -> Result<usize> {
+    let pointers: Vec<_> = parameters.iter().map(Tensor::as_ptr).collect();
+    let mut count = 0;
+    // SAFETY: all live through the call.
+    check(unsafe { ffi::lethe_unused(loss.as_ptr(), pointers.as_ptr(), pointers.len(), &mut count) })?;
+    Ok(count)
+}

@@ -1,0 +1,343 @@
+//! Ranks that train one model together, as threads of this process that meet in a store of its memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use common::*;
+use lethe_flight::message::training::{
+    Direction, Function, Loss, Metric, Optimizer, Outcome, Precision, Rank, Supervised,
+};
+use lethe_flight::message::worker::Run;
+use lethe_flight::tensors::NamedTensor;
+use lethe_trainer::data::ViewCache;
+use lethe_trainer::function::{Attempt, Ended, Said, run};
+use lethe_trainer::gang::store::Attempt as AttemptRef;
+use lethe_trainer::gang::{Meeting, Store};
+use lethe_trainer::{Interrupter, Registry, Result, torch};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+#[derive(Clone, Default)]
+struct Shared(Arc<(Mutex<HashMap<String, Vec<u8>>>, Condvar)>);
+
+impl Store for Shared {
+    fn set(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.0.0.lock().unwrap().insert(key.into(), value.into());
+        self.0.1.notify_all();
+        Ok(())
+    }
+
+    fn get(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>> {
+        let values = self.0.0.lock().unwrap();
+        let (values, _) = self.0.1.wait_timeout_while(values, wait, |v| !v.contains_key(key)).unwrap();
+        Ok(values.get(key).cloned())
+    }
+
+    fn add(&self, key: &str, amount: i64) -> Result<i64> {
+        let mut values = self.0.0.lock().unwrap();
+        let before = values.get(key).map_or(0, |v| String::from_utf8(v.clone()).unwrap().parse().unwrap());
+        values.insert(key.into(), (before + amount).to_string().into_bytes());
+        self.0.1.notify_all();
+        Ok(before + amount)
+    }
+
+    fn remove(&self, key: &str) -> Result<bool> {
+        Ok(self.0.0.lock().unwrap().remove(key).is_some())
+    }
+}
+
+impl Meeting for Shared {
+    fn host(&self) -> &str {
+        "127.0.0.1"
+    }
+
+    fn store(&self, _: &AttemptRef) -> Box<dyn Store> {
+        Box::new(self.clone())
+    }
+}
+
+struct Ran {
+    ended: Ended,
+    reports: Reports,
+    checkpoint: Option<String>,
+}
+
+/// Runs the trial on so many ranks. `look` sees each report of a rank, and may stop it.
+fn gang(trial: &Run, world: u32, look: impl Fn(u32, u32, &Interrupter) + Send + Sync) -> Vec<Ran> {
+    let meeting = Shared::default();
+    let rank = |rank: u32| {
+        torch::prepare(1).unwrap();
+        let mut trial = trial.clone();
+        if world > 1 {
+            trial.spec.gang = Some(Rank { rank, world });
+        }
+        trial.weights = format!("{}-{rank}", trial.weights);
+        trial.checkpoints = format!("{}-{rank}", trial.checkpoints);
+        let interrupter = Interrupter::default();
+        let (mut reports, mut checkpoint) = (Reports::new(), None);
+        let mut sink = |said: Said| {
+            match said {
+                Said::Report { epoch, metrics } => {
+                    reports.push((epoch, metrics.clone()));
+                    look(rank, epoch, &interrupter);
+                }
+                Said::Checkpoint { path, .. } => checkpoint = Some(path.to_str().unwrap().to_owned()),
+            }
+            Ok(())
+        };
+        let attempt = Attempt {
+            run: &trial,
+            device: tch::Device::Cpu,
+            views: &mut ViewCache::default(),
+            interrupter: interrupter.clone(),
+            arrived: Instant::now(),
+            meeting: Some(&meeting),
+            previous_end: None,
+        };
+        let ended = run(&Registry::default(), attempt, &mut sink);
+        Ran { ended, reports, checkpoint }
+    };
+    std::thread::scope(|scope| {
+        let rank = &rank;
+        let threads: Vec<_> = (0..world).map(|r| scope.spawn(move || rank(r))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn finished(ran: &[Ran]) -> Vec<NamedTensor> {
+    for one in ran {
+        assert_eq!(one.ended.outcome, Outcome::Finished);
+    }
+    kept(&ran[0].ended)
+}
+
+fn sgd(loss: Option<Loss>, metrics: Vec<Metric>, epochs: u32) -> Supervised {
+    Supervised { optimizer: Optimizer::Sgd, lr: 0.05, epochs, ..supervised(loss, metrics) }
+}
+
+/// 300 rows less so many, 60 of which validate.
+fn normed(folder: &TempDir, fewer: usize, function: Supervised, hparams: Value) -> Run {
+    let (features, labels) = blobs(300 - fewer);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    trial(folder, "normed", view, function, hparams)
+}
+
+fn assert_same_curve(found: &Reports, expected: &Reports, tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for ((epoch, found), (_, expected)) in found.iter().zip(expected) {
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (name, value) in expected {
+            let off = (found[name] - value).abs() / value.abs().max(1e-12);
+            assert!(off <= tolerance, "{name} of epoch {epoch}: {} is not {value}", found[name]);
+        }
+    }
+}
+
+#[test]
+fn ranks_have_the_loss_curve_of_one_rank() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // 231 rows in batches of 32, the last of 7: neither divides by 2 or 3. More than 100 steps.
+    let mut function = sgd(Some(Loss::CrossEntropy), vec![Metric::Accuracy], 13);
+    function.sync_batch_norm = true;
+    let trial = normed(&folder, 9, function, none());
+    let alone = gang(&trial, 1, |_, _, _| {});
+    let weights = sorted(finished(&alone));
+    for world in [2, 3] {
+        let together = gang(&trial, world, |_, _, _| {});
+        let found = sorted(finished(&together));
+        assert_eq!(together[0].reports.len(), 13);
+        assert!(together[1].reports.is_empty(), "rank 0 speaks for all");
+        assert_same_curve(&together[0].reports, &alone[0].reports, 1e-5);
+        for name in ["line.weight", "norm.weight", "norm.running_mean", "norm.running_var"] {
+            let of = |weights: &std::collections::BTreeMap<String, NamedTensor>| {
+                values(&[weights[name].clone()], name)
+            };
+            assert_close(&of(&found), &of(&weights), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn all_ranks_end_with_the_same_weights() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // Ranks compare their weights after each epoch, to the bit. Dropout, batch norm by rank, and a parameter that gets
+    // no gradient at first.
+    let (features, labels) = blobs(261);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    let mut trial = trial(
+        &folder,
+        "deep",
+        view,
+        supervised(Some(Loss::CrossEntropy), vec![]),
+        json!({"batch_size": 40, "drop_last": true, "epochs": 6}),
+    );
+    trial.spec.checkpoint_every_s = Some(0.0);
+    let together = gang(&trial, 3, |_, _, _| {});
+    finished(&together);
+    let of = |rank: usize| {
+        let path = format!("{}-{rank}", trial.weights);
+        Path::new(&path).exists().then(|| lethe_flight::tensors::read_file(Path::new(&path)).unwrap())
+    };
+    assert!(of(0).is_some());
+    assert!(of(1).is_none() && together[1].checkpoint.is_none(), "rank 0 keeps and saves");
+    assert!(together[0].checkpoint.is_some());
+}
+
+#[test]
+fn metrics_that_do_not_add_up_are_those_of_one_rank() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(290);
+    let values: Vec<f32> = labels.iter().map(|&label| f32::from(u8::from(label == 1))).collect();
+    let view = view(folder.path(), &features, 4, Labels::Value(&values), 83);
+    let metrics = vec![Metric::R2, Metric::RocAuc, Metric::Mae, Metric::Mse];
+    let trial = trial(&folder, "line", view, sgd(Some(Loss::Mse), metrics, 3), none());
+    let alone = gang(&trial, 1, |_, _, _| {});
+    finished(&alone);
+    for world in [2, 3] {
+        let together = gang(&trial, world, |_, _, _| {});
+        finished(&together);
+        assert_same_curve(&together[0].reports, &alone[0].reports, 1e-5);
+    }
+}
+
+#[test]
+fn a_modules_own_steps_are_weighted_by_rows() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(121);
+    let labels: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
+    let view = view(folder.path(), &features, 4, Labels::Value(&labels), 20);
+    // The last batch has one row.
+    let trial = trial(&folder, "own", view, sgd(None, vec![], 4), json!({"batch_size": 50}));
+    let alone = gang(&trial, 1, |_, _, _| {});
+    finished(&alone);
+    let mut together = gang(&trial, 3, |_, _, _| {});
+    finished(&together);
+    // A mean of what is no mean of rows, the largest error, is another number.
+    let mut expected = alone[0].reports.clone();
+    for (_, metrics) in together[0].reports.iter_mut().chain(&mut expected) {
+        assert!(metrics.remove("worst").is_some() && metrics.remove("rows").is_some());
+    }
+    assert_same_curve(&together[0].reports, &expected, 1e-5);
+}
+
+#[test]
+fn a_batch_in_parts_has_the_gradients_of_the_whole() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(290);
+    let values: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
+    let view = view(folder.path(), &features, 4, Labels::Value(&values), 60);
+    let whole = trial(&folder, "line", view, sgd(Some(Loss::Mse), vec![Metric::R2], 3), none());
+    let mut parts = whole.clone();
+    let Function::Supervised(function) = &mut parts.spec.function else { panic!() };
+    function.accumulate = 5;
+    let expected = gang(&whole, 1, |_, _, _| {});
+    for world in [1, 2] {
+        let found = gang(&parts, world, |_, _, _| {});
+        finished(&found);
+        assert_same_curve(&found[0].reports, &expected[0].reports, 1e-5);
+    }
+}
+
+#[test]
+fn mixed_precision_learns_with_float32_weights() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(300);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    let function = supervised(Some(Loss::CrossEntropy), vec![Metric::Accuracy]);
+    let full = trial(&folder, "mlp", view, function, json!({"epochs": 8, "lr": 0.03}));
+    let mut mixed = full.clone();
+    let Function::Supervised(function) = &mut mixed.spec.function else { panic!() };
+    function.precision = Precision::Bfloat16;
+    let expected = gang(&full, 1, |_, _, _| {});
+    for world in [1, 2] {
+        let found = gang(&mixed, world, |_, _, _| {});
+        assert!(finished(&found).iter().all(|tensor| tensor.dtype == "float32"));
+        let (found, expected) = (&found[0].reports[7].1, &expected[0].reports[7].1);
+        assert!(found["accuracy"] > 0.95, "{found:?}");
+        // bfloat16 has 8 bits: the same to two digits, and not to five.
+        if world == 1 {
+            let off = (found["loss"] - expected["loss"]).abs() / expected["loss"];
+            assert!(off > 1e-5 && off < 0.2, "{found:?} {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gang_goes_on_from_its_checkpoint_to_the_bit() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // What ranks drop is drawn by their process, of which there is one here: a module that drops nothing.
+    let function = supervised(Some(Loss::CrossEntropy), vec![]);
+    let mut whole = normed(&folder, 0, function, json!({"epochs": 4}));
+    whole.spec.objective.direction = Direction::Min;
+    let expected = gang(&whole, 2, |_, _, _| {});
+    // Told to stop after its second report, it has saved at the end of the first and second epochs.
+    whole.spec.checkpoint_every_s = Some(0.0);
+    let first = gang(&whole, 2, |rank, epoch, interrupter| {
+        if rank == 0 && epoch == 3 {
+            interrupter.stop();
+        }
+    });
+    assert_eq!(first[0].ended.outcome, Outcome::Stopped);
+    assert_eq!(first[1].ended.outcome, Outcome::Stopped, "the others stop with it");
+    let mut rest = whole.clone();
+    rest.checkpoint = first[0].checkpoint.clone();
+    let found = gang(&rest, 2, |_, _, _| {});
+    assert_eq!(found[0].reports, expected[0].reports[2..], "as if it had not been interrupted");
+    assert_eq!(finished(&found), finished(&expected));
+    // On another number of ranks it goes on too.
+    for world in [1, 3] {
+        let found = gang(&rest, world, |_, _, _| {});
+        finished(&found);
+        assert_eq!(found[0].reports.len(), 2);
+    }
+}
+
+#[test]
+fn a_rank_that_is_gone_is_noticed_by_the_others() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut broken = normed(&folder, 0, sgd(Some(Loss::CrossEntropy), vec![], 5), none());
+    broken.spec.objective.metric = "train_loss".into();
+    let begun = Instant::now();
+    // Rank 1 fails by itself: its program is another one.
+    let meeting = Shared::default();
+    let one = |rank: u32, run_of: &Run| {
+        torch::prepare(1).unwrap();
+        let mut trial = run_of.clone();
+        trial.spec.gang = Some(Rank { rank, world: 2 });
+        let interrupter = Interrupter::default();
+        let attempt = Attempt {
+            run: &trial,
+            device: tch::Device::Cpu,
+            views: &mut ViewCache::default(),
+            interrupter,
+            arrived: Instant::now(),
+            meeting: Some(&meeting),
+            previous_end: None,
+        };
+        run(&Registry::default(), attempt, &mut |_: Said| Ok(())).outcome
+    };
+    let mut wrong = broken.clone();
+    wrong.program = Some(folder.path().join("nothing").to_str().unwrap().into());
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| one(0, &broken));
+        let second = scope.spawn(|| one(1, &wrong));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    assert!(matches!(second, Outcome::Failed { .. }), "{second:?}");
+    let Outcome::Lost { error } = first else { panic!("{first:?}") };
+    assert!(error.starts_with("another rank of the gang was lost"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
