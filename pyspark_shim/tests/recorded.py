@@ -1,4 +1,4 @@
-"""Experiments' folders, written as docs/journal.md says: the real driver's program answers queries over them."""
+"""Experiments' folders as docs/journal.md describes them: the driver's own program answers queries over them."""
 
 import json
 import zlib
@@ -97,9 +97,9 @@ class Recording:
         self.event(self.now[slot % self.slots], {"type": "report", **fields})
 
     def run(self, trials: list[Ran]) -> None:
-        """Trials from 0, each on the slot that is free first; a slot is idle from one to the next only where it has nothing to
-        do. Loading and training take what they say, and a tenth of a second goes by until the driver knows."""
-        ahead = 8
+        """Trials from 0, each on the slot that is free first. Loading and training take what they say, and a tenth
+        of a second goes by until the driver knows."""
+        ahead, freed = 8, list(range(self.slots))
         for number, ran in enumerate(trials[:ahead]):
             self.suggest(number, ran.hparams, START)
         for slot in range(self.slots):
@@ -107,7 +107,8 @@ class Recording:
         for number, ran in enumerate(trials):
             if number + ahead < len(trials):
                 self.suggest(number + ahead, trials[number + ahead].hparams, min(self.now))
-            slot = self.now.index(min(self.now))
+            slot = min(range(self.slots), key=lambda one: (self.now[one], freed[one]))
+            freed[slot] = self.slots + number
             loading, training = ran.times
             begin = self.now[slot] + 1000 * loading
             for epoch, metrics in enumerate(ran.metrics, 1):
@@ -118,3 +119,7 @@ class Recording:
             ended = {"slot": slot, "trial": number, "attempt": 1, "outcome": ran.outcome, "timing": timing}
             self.event(self.now[slot], {"type": "ended", **ended})
         self.write()
+
+    def resume(self, at: int) -> None:
+        self._write({"at": at, "resumed": {"plan": self.plan}})
+        self.now = [at] * self.slots

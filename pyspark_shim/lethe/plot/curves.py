@@ -62,7 +62,8 @@ def curves(study: Study, metric: str | None) -> Figure:
         handles.append(line)
     axes.set_xlabel("epoch")
     axes.set_ylabel(common.towards(chosen, direction))
-    common.whole(axes)
+    reached = [epoch for epochs, _ in found.values() for epoch in epochs]
+    common.whole(axes, min(reached), max(reached))
     common.look(axes)
     common.legend(axes, handles)
     common.title(figure, f"{study.name}: {chosen} of {common.plural(len(found), 'trial')} by epoch")
@@ -81,9 +82,8 @@ def _read(study: Study, metric: str) -> dict[int, Curve]:
     for trial, epoch, value in zip(rows["trial"], rows["epoch"], rows["value"], strict=True):
         found.setdefault(trial, {})[epoch] = math.nan if value is None else value
     if not found:
-        known = study.tables.query("select distinct metric from metrics order by metric")[
-            "metric"
-        ].to_pylist()
+        rows = study.tables.query("select distinct metric from metrics order by metric").to_pydict()
+        known = rows["metric"]
         if not known:
             raise LetheError(f"no trial of {study.name} has reported yet, so there is nothing to plot")
         raise ConfigError(f"no trial reported {metric!r}; {study.name} has {', '.join(known)}")

@@ -20,6 +20,8 @@ INK, PALE, LINES = "#333333", "#777777", "#DDDDDD"
 WIDTH_INCHES = 7.5
 #: Characters of a name.
 _NAME = 36
+#: Of a legend, in one row.
+_ENTRIES = 5
 
 
 def figure_type(what: str) -> type[Figure]:
@@ -57,12 +59,13 @@ def look(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     axes.yaxis.label.set_color(INK)
 
 
-def whole(axes: Axes) -> None:
-    """x counts: ticks are whole numbers."""
+def whole(axes: Axes, first: int, last: int) -> None:
+    """x counts from the first to the last: ticks are whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.margins(x=0.02)
+    room = 0.02 * (last - first) or 0.5
+    axes.set_xlim(first - room, last + room)
 
 
 def title(figure: Figure, text: str) -> None:
@@ -76,15 +79,15 @@ def notes(figure: Figure, lines: Iterable[str]) -> None:
         figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=PALE)
 
 
-def legend(axes: Axes, handles: Sequence[Any], columns: int | None = None) -> None:
-    """Above the axes, where no data is."""
+def legend(axes: Axes, handles: Sequence[Any]) -> None:
+    """Above the axes, where no data is; of more than five entries in two rows."""
     if handles:
         axes.legend(
             handles=handles,
             loc="lower left",
             bbox_to_anchor=(0, 1),
             borderaxespad=0.2,
-            ncols=columns or len(handles),
+            ncols=len(handles) if len(handles) <= _ENTRIES else -(-len(handles) // 2),
             frameon=False,
             fontsize=9,
             labelcolor=INK,

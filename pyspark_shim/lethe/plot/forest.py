@@ -72,8 +72,7 @@ def importance(study: Study, target: Target) -> Importance:
     for train, test in KFold(FOLDS, shuffle=True, random_state=_SEED).split(features):
         forest = RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=_SEED)
         forest.fit(features[train], ranks[train])
-        # As it is, and with each hyperparameter shuffled several times, asked at once: a call for each would take
-        # twenty times as long.
+        # As it is, and with each hyperparameter shuffled several times: asked at once, for calls are slow.
         asked = np.tile(features[test], (1 + _REPEATS * len(names), 1, 1))
         for place, rows in enumerate(asked[1:]):
             random.shuffle(rows[:, place % len(names)])

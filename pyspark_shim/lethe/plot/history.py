@@ -70,14 +70,15 @@ def _panel(axes: Axes, study: Study, target: Target) -> None:
             label=f"failed ({len(failed)})", transform=axes.get_xaxis_transform(), clip_on=False, zorder=4,
         )  # fmt: skip
         handles.append(crosses)
+    last = max(failed + [trial.number for trial in target.trials])
     if target.direction is not None:
-        numbers, best = _best(target, max(failed + [trial.number for trial in target.trials]))
+        numbers, best = _best(target, last)
         (line,) = axes.step(
             numbers, best, where="post", color=common.INK, linewidth=1.6, label="best so far", zorder=2
         )
         handles.append(line)
     axes.set_ylabel(common.towards(target.metric, target.direction))
-    common.whole(axes)
+    common.whole(axes, 0, last)
     common.look(axes)
     common.legend(axes, handles)
 

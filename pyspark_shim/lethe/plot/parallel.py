@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Where a hyperparameter that a trial does not have is, and a value that it does not.
 _NONE = -0.13
 _ROOM = 0.04
+#: The strip of colours, a share of the axes' width.
+_STRIP = 0.022
 #: Hyperparameters that are drawn, the first in the space's order.
 MOST = 30
 #: Categories of which each has its name.
@@ -49,7 +51,7 @@ def parallel(study: Study, metric: str | None) -> Figure:
     absent = any(min(line) < -_ROOM for line in lines.values())
     bottom = _NONE - _ROOM if absent else -_ROOM
     axes.set_ylim(bottom, 1 + _ROOM)
-    axes.set_xlim(-0.05, count - 1 + 0.08)
+    axes.set_xlim(-_ROOM * (count - 1), (1 + _STRIP) * (count - 1))
     handles = _draw(axes, target, failed, lines)
     _strip(axes, target, count - 1)
     titles = [*names, target.metric]
@@ -133,7 +135,7 @@ def _colours(target: Target) -> str:
 def _strip(axes: Axes, target: Target, place: int) -> None:
     """The colours, along the value's axis."""
     shades = [[step / 100] for step in range(101)]
-    extent = (place, place + 0.05, 0.0, 1.0)
+    extent = (place, place * (1 + _STRIP), 0.0, 1.0)
     axes.imshow(shades, extent=extent, origin="lower", aspect="auto", cmap=_colours(target), zorder=5)
 
 
@@ -147,23 +149,16 @@ def _axis(host: Axes, position: float, one: Scale, bottom: float, name: str) -> 
         axes.spines[side].set_visible(False)
     last = position == 1.0
     spine = axes.spines["right"]
-    spine.set_position(("axes", (position * (host.get_xlim()[1] - 0.08) + 0.05) / _width(host)))
+    spine.set_position(("axes", 1.0 if last else (position + _ROOM) / (1 + _ROOM + _STRIP)))
     spine.set_bounds(one.at(0), one.at(1))
     spine.set_color(common.INK)
     ticks, labels = _ticks(one)
     axes.set_yticks(ticks, labels)
     axes.set_yticks([], minor=True)
-    axes.tick_params(
-        axis="y", length=0 if last else 3, labelsize=8.5, pad=10 if last else 2, colors=common.INK
-    )
+    axes.tick_params(axis="y", length=0 if last else 3, labelsize=8.5, pad=2, colors=common.INK)
     for label in axes.get_yticklabels():
         label.set_bbox({"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
         label.set_zorder(6)
-
-
-def _width(host: Axes) -> float:
-    left, right = host.get_xlim()
-    return float(right - left)
 
 
 def _ticks(one: Scale) -> tuple[list[float], list[str]]:
