@@ -1,4 +1,4 @@
-"""Experiments' folders as docs/journal.md describes them: the driver's own program answers queries over them."""
+"""Experiments' folders as docs/journal.md describes them, which the driver's own program reads."""
 
 import json
 import zlib
@@ -97,8 +97,8 @@ class Recording:
         self.event(self.now[slot % self.slots], {"type": "report", **fields})
 
     def run(self, trials: list[Ran]) -> None:
-        """Trials from 0, each on the slot that is free first. Loading and training take what they say, and a tenth
-        of a second goes by until the driver knows."""
+        """Trials from 0, each on the slot that is free first. Loading and training take what they say, and a
+        tenth of a second goes by until the driver knows."""
         ahead, freed = 8, list(range(self.slots))
         for number, ran in enumerate(trials[:ahead]):
             self.suggest(number, ran.hparams, START)

@@ -63,7 +63,7 @@ def whole(axes: Axes, first: int, last: int) -> None:
     """x counts from the first to the last: ticks are whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     room = 0.02 * (last - first) or 0.5
     axes.set_xlim(first - room, last + room)
 

@@ -97,11 +97,11 @@ def _draw(axes: Axes, target: Target, failed: list[Trial], lines: dict[int, list
 
     sign = -1 if target.direction == "min" else 1
     ordered = sorted(target.trials, key=lambda trial: sign * target.value(trial))
-    crowd = min(0.85, max(0.25, 60 / len(lines)))
+    crowd = min(0.85, max(0.12, 60 / len(lines)))
     valued = LineCollection(
         [list(enumerate(lines[trial.number])) for trial in ordered],
         cmap=_colours(target),
-        linewidths=1.1,
+        linewidths=1.1 if crowd > 0.4 else 0.8,
         alpha=crowd,
         zorder=2,
     )
@@ -113,7 +113,12 @@ def _draw(axes: Axes, target: Target, failed: list[Trial], lines: dict[int, list
     if failed:
         segments = [list(enumerate(lines[trial.number])) for trial in failed]
         broken = LineCollection(
-            segments, colors=common.VERMILLION, linewidths=1.0, linestyles=":", alpha=0.9, zorder=3
+            segments,
+            colors=common.VERMILLION,
+            linewidths=1.0,
+            linestyles=":",
+            alpha=min(0.9, 2 * crowd),
+            zorder=3,
         )
         broken.set_label("failed")
         axes.add_collection(broken)

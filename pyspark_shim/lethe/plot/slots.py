@@ -80,8 +80,8 @@ def _bars(axes: Axes, found: Timeline, drawn: list[int], unit: float) -> None:
             spans, (places[slot] - 0.4, 0.8), facecolors=COLOURS[kind], linewidth=0, zorder=2
         )
         bars.set_label(f"slot {slot} {kind}")
-    for slot, moments in begins.items():
-        if len(moments) <= _ROOM:
+    if all(len(moments) <= _ROOM for moments in begins.values()):
+        for slot, moments in begins.items():
             place = places[slot]
             axes.vlines(moments, place - 0.4, place + 0.4, color="white", linewidth=0.8, zorder=3)
 
