@@ -9,6 +9,7 @@ Every training step runs in Rust; the model is an ordinary `nn.Module`.
 
 import argparse
 import importlib.util
+import os
 
 import pyarrow as pa
 import torch
@@ -20,6 +21,7 @@ import lethe
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--no-spark", action="store_true", help="run on the local executor")
 arguments.add_argument("--trials", type=int, default=60)
+arguments.add_argument("--plots", metavar="FOLDER", help="save figures of the search there")
 options = arguments.parse_args()
 
 spark = None
@@ -72,6 +74,11 @@ reported = result.best.metrics["accuracy"]
 print(f"validation accuracy of the best model: {accuracy:.4f} in PyTorch, {reported:.4f} on the executor")
 assert abs(accuracy - reported) < 1e-9, "PyTorch and the executor disagree"
 assert options.trials < 60 or accuracy >= 0.97, "the search found no good model"
+
+if options.plots:
+    os.makedirs(options.plots, exist_ok=True)
+    for plot in ("history", "curves", "parallel", "importance", "slots"):
+        getattr(result.plot, plot)().savefig(os.path.join(options.plots, f"{plot}.png"))
 
 if spark is not None:
     spark.stop()

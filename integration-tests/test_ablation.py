@@ -88,6 +88,10 @@ def test_a_feature_is_worth_what_the_loss_is_without_it(dataset: lethe.Dataset) 
     pytest.importorskip("matplotlib", reason="the chart needs matplotlib").use("agg")
     found.chart().savefig("chart.png")
     assert Path("chart.png").stat().st_size > 10_000
+    opened = lethe.open(result.directory)
+    assert repr(opened.ablation) == repr(found)
+    for plot in (result.plot, opened.plot):
+        assert plot.ablation().get_suptitle() == found.title
 
 
 def test_rows_are_gathered_without_a_feature_and_nothing_is_copied(dataset: lethe.Dataset) -> None:

@@ -17,7 +17,7 @@ SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     "command",
     [
         [str(SUBMIT), "--master", "local[2]", "--conf", "spark.ui.enabled=false", str(EXAMPLE)],
-        [sys.executable, str(EXAMPLE), "--no-spark"],
+        [sys.executable, str(EXAMPLE), "--no-spark", "--plots", "plots"],
     ],
     ids=["spark-submit", "no-spark"],
 )
@@ -27,6 +27,9 @@ def test_the_search_finds_a_good_model_and_both_sides_agree_on_it(command: list[
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"training took \d+\.\d% of the time of \d slots", done.stdout), done.stdout
+    if "--plots" in command:
+        names = {path.stem for path in Path("plots").iterdir() if path.stat().st_size > 10_000}
+        assert names == {"history", "curves", "parallel", "importance", "slots"}
     found = re.search(r"best model: ([\d.]+) in PyTorch, ([\d.]+) on the executor", done.stdout)
     assert found is not None
     assert found[1] == found[2]

@@ -102,6 +102,30 @@ def test_the_tables_agree_with_the_result_and_outlive_the_driver(dataset: lethe.
     for after in (result.sql(query), lethe.open("later").sql(query), lethe.open(RUNS / "later").sql(query)):
         assert after.equals(live)
     assert lethe.open("later").events["kind"].iloc[-1] == "over"
+    _plots(result, lethe.open("later"))
+
+
+def _plots(result: lethe.Result, opened: lethe.Opened) -> None:
+    """Of a search with promotions, whose driver has gone."""
+    best = result.best
+    assert best is not None
+    for one in (result, opened):
+        title = one.plot.history().get_suptitle()
+        assert title == f"later: best accuracy {best.value:.4g} (trial {best.trial})"
+    legend = [text.get_text() for text in opened.plot.curves().axes[0].get_legend().get_texts()]
+    assert legend[-1] == f"best (trial {best.trial})"
+    scales = {axes.get_label(): axes.get_yscale() for axes in opened.plot.parallel().axes[1:]}
+    assert scales == {"lr": "log", "width": "linear", "dropout": "linear", "accuracy": "linear"}
+    slots = opened.plot.slots()
+    attempts = result.trials["attempts"].sum()
+    assert slots.get_suptitle() == f"later: {attempts} attempts on 2 slots"
+    shares = [text.get_text().split() for text in slots.axes[0].get_legend().get_texts()]
+    kinds = {kind: float(share.rstrip("%")) for kind, share in shares[1:]}
+    assert result.training_share is not None
+    assert kinds["training"] == pytest.approx(100 * result.training_share, abs=1)
+    assert sum(kinds.values()) == pytest.approx(100, abs=0.3)
+    for figure in (opened.plot.curves(), opened.plot.parallel(), slots):
+        figure.savefig("figure.png")
 
 
 STATEMENTS = [

@@ -2,14 +2,16 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from lethe.ablation.report import AblationTable, Record
+from lethe.ablation.saved import ABLATION, load, save
 from lethe.ablation.student import interval, quantile
-from lethe.errors import InstallError
+from lethe.errors import InstallError, LetheError
 
 
 @pytest.mark.parametrize(
@@ -208,3 +210,15 @@ def test_a_chart_of_many_components_draws_those_that_matter() -> None:
     assert (labels[0], labels[-1]) == ("c99", "c0")
     assert "60 components with smaller differences are not drawn" in figure.get_supxlabel()
     AblationTable.of([Record(None, 0, None, "failed")], "loss", "min").chart()
+
+
+def test_a_saved_table_says_the_same(tmp_path: Path) -> None:
+    table = AblationTable.of(records(THREE), "accuracy", "max")
+    save(table, tmp_path / ABLATION)
+    again = load(tmp_path / ABLATION)
+    assert repr(again) == repr(table)
+    assert again.to_pandas().equals(table.to_pandas()), "what is not known is NaN again"
+    for text in ("{", '{"format": 2}', "[]"):
+        (tmp_path / ABLATION).write_text(text)
+        with pytest.raises(LetheError, match=r"ablation\.json is no saved table of an ablation study"):
+            load(tmp_path / ABLATION)

@@ -1,5 +1,6 @@
 """The page on searching runs as it is written."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +29,12 @@ def test_the_code_of_the_page_runs() -> None:
         "train": lethe.Supervised(model=model, loss="cross_entropy", metrics=["accuracy"], epochs=3),
         "digits": digits(),
     }
-    assert run(PAGE, scope) == 5
+    assert run(PAGE, scope) == 6
     result = scope["result"]
     assert len(result.trials) == 12
     assert result.trials["lr"][:2].tolist() == [3e-3, 0.1]
     assert result.best.value > 0.8
+    assert Path("slots.png").stat().st_size > 10_000
 
 
 def test_the_page_names_every_domain_optimizer_and_rule() -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
-from lethe.errors import InstallError
+from lethe.plot import figure as common
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lethe.ablation.report import AblationTable, Effect
 
-#: Of Okabe and Ito's palette, which colour-blind readers can tell apart.
-WORSE, BETTER = "#D55E00", "#0072B2"
-_INK, _PALE = "#333333", "#777777"
+WORSE, BETTER = common.VERMILLION, common.BLUE
+_INK, _PALE = common.INK, common.PALE
 #: Bars that are drawn, those of the largest differences; a study of all columns may have thousands.
 MOST = 40
-#: Characters of a name.
-_NAME = 36
 #: Opacity where the interval has 0 inside.
 _PALE_BAR = 0.4
-_ROW_INCHES, _WIDTH_INCHES = 0.32, 7.5
+_ROW_INCHES = 0.32
 
 
 def chart(table: AblationTable) -> Figure:
@@ -32,18 +28,12 @@ def chart(table: AblationTable) -> Figure:
 
     Raises InstallError without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-    except ImportError:
-        raise InstallError("chart needs Matplotlib; run: pip install 'lethe[charts]'") from None
-    if "IPython" in sys.modules:
-        # Its import tells notebooks how figures are shown.
-        import matplotlib.pyplot  # noqa: F401
+    common.figure_type("chart")
+    from matplotlib.patches import Patch
 
     known = [effect for effect in table.components if not math.isnan(effect.difference)]
     drawn, hidden = _largest(known)
-    figure = Figure(figsize=(_WIDTH_INCHES, 1.7 + _ROW_INCHES * max(len(drawn), 1)), layout="constrained")
+    figure = common.make("chart", 1.7 + _ROW_INCHES * max(len(drawn), 1))
     axes = figure.add_subplot()
     colours = [WORSE if table.harm(effect) > 0 else BETTER for effect in drawn]
     places = range(len(drawn))
@@ -51,7 +41,7 @@ def chart(table: AblationTable) -> Figure:
     for bar, effect in zip(bars, drawn, strict=True):
         bar.set_alpha(_PALE_BAR if _unclear(effect) else 1.0)
     _intervals(axes, drawn)
-    axes.set_yticks(places, [_name(effect.name) for effect in drawn], color=_INK)
+    axes.set_yticks(places, [common.short(effect.name) for effect in drawn], color=_INK)
     axes.set_ylim(max(len(drawn), 1) - 0.4, -0.6)
     _look(axes)
     _numbers(axes, drawn)
@@ -118,17 +108,12 @@ def _look(axes: Any) -> None:
     axes.tick_params(axis="x", colors=_INK, labelsize=9)
 
 
-def _name(name: str) -> str:
-    """A long one without its middle."""
-    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 + 1 :]}"
-
-
 def _notes(table: AblationTable, hidden: int) -> list[str]:
     pale = "; pale: 0 is inside" if any(map(_unclear, table.components)) else ""
     found = [f"{table.note}{pale}"]
     if hidden:
         found.append(f"{hidden} components with smaller differences are not drawn")
-    unknown = [_name(effect.name) for effect in table.components if math.isnan(effect.difference)]
+    unknown = [common.short(effect.name) for effect in table.components if math.isnan(effect.difference)]
     if unknown:
         more = f", and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         found.append(f"without a value: {', '.join(unknown[:5])}{more}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lethe.ablation.ablation import Ablation
 from lethe.ablation.report import AblationTable
+from lethe.ablation.saved import ABLATION, save
 from lethe.application.application import Application
 from lethe.application.registry import application
 from lethe.contexts import Listing
@@ -195,12 +196,24 @@ def _run(
     if placed is not None and not isinstance(train, Registered) and train.model is not None:
         preprocessing = _preprocessing(placed, loss, folder)
     best = _best(owner, train, experiment, trials, preparer, described, folder, found)
-    table = experiment.table(found, dataset) if isinstance(experiment, Ablation) else None
+    table = _table(experiment, found, dataset, folder) if isinstance(experiment, Ablation) else None
     native = isinstance(train, Supervised)
     result = _result(owner, experiment, folder, found, best, preprocessing, table, native)
     if not quiet:
         print(result.summary())
     return result
+
+
+def _table(
+    study: Ablation, message: dict[str, Any], dataset: Dataset | None, folder: Folder
+) -> AblationTable:
+    table = study.table(message, dataset)
+    try:
+        save(table, folder.path / ABLATION)
+    except OSError as error:
+        # The table itself is there.
+        warnings.warn(f"lethe: the study's table was not saved: {error}", stacklevel=3)
+    return table
 
 
 def _preparer(

@@ -14,6 +14,9 @@ from lethe.result.sql import Tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lethe.ablation.report import AblationTable
+    from lethe.plot.plots import Plots
+
 
 class Opened:
     """An experiment's tables, read from its folder. Needs no running process of Lethe, and reads what is
@@ -54,6 +57,21 @@ class Opened:
         """What raw rows need before the best model gets them; None if nothing."""
         path = Path(self.directory) / PREPROCESSING
         return Preprocessing.load(path) if path.exists() else None
+
+    @property
+    def ablation(self) -> AblationTable | None:
+        """Of an ablation study that came to its end: what each component is worth; None of anything else."""
+        from lethe.ablation.saved import ABLATION, load
+
+        path = Path(self.directory) / ABLATION
+        return load(path) if path.exists() else None
+
+    @property
+    def plot(self) -> Plots:
+        """Figures: `lethe.open("digits").plot.history()`, and others; see `lethe.plot.plots.Plots`."""
+        from lethe.plot.plots import Plots
+
+        return Plots(Path(self.directory), self._tables, self.ablation)
 
     def __repr__(self) -> str:
         return f"Opened({self.directory})"

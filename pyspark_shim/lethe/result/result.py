@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.errors import LetheError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from lethe.ablation.report import AblationTable
     from lethe.dataset.preprocessing import Preprocessing
+    from lethe.plot.plots import Plots
 
 #: Trials in the table at the end.
 SHOWN = 5
@@ -115,6 +117,13 @@ class Result:
     def history(self) -> pd.DataFrame:
         """One row for each epoch of each trial."""
         return tables.history(self._message)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures: `result.plot.history()`, and others; see `lethe.plot.plots.Plots`."""
+        from lethe.plot.plots import Plots
+
+        return Plots(Path(self.directory), self._tables, self.ablation)
 
     @property
     def training_share(self) -> float | None:
