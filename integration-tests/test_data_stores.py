@@ -55,6 +55,16 @@ def alone() -> Iterator[None]:
     lethe.shutdown()
 
 
+def test_a_folders_escaped_name_is_read_as_the_value_it_was(bucket: Bucket, tmp_path: Path) -> None:
+    name = "at=10%3A30 é#"
+    (tmp_path / "escaped" / name).mkdir(parents=True)
+    pq.write_table(table(), tmp_path / "escaped" / name / "rows.parquet")
+    for url in (str(tmp_path / "escaped"), bucket.upload(tmp_path / "escaped", "escaped")):
+        options = bucket.options if url.startswith("s3") else {}
+        data = lethe.Dataset.from_files(url, ["a", "id"], "y", key="id", options=options)
+        assert same(data.filter("at = '10:30 é#'").split(by="part"))
+
+
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])
 @pytest.mark.parametrize("end", ["/", "", "/*/*.parquet", "/part=*/rows.parquet"])
 def test_options_open_a_bucket_and_folders_names_are_a_column(
