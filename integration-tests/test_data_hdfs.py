@@ -1,5 +1,6 @@
 """`hdfs://`: files that Spark's Hadoop client has written to Hadoop's own namenode and datanode."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ def test_of_many_blocks_only_the_needed_parts_come(hdfs: Hdfs, tmp_path: Path) -
     assert 0 < hdfs.sent() - before < file.stat().st_size / 4
 
 
+def test_folders_hold_what_spark_has_escaped_in_their_names(hdfs: Hdfs, spark: Any) -> None:
+    frame = spark.createDataFrame([(1.0, 0, "10:30"), (2.0, 1, "half %/#")], ["a", "y", "at"])
+    frame.write.partitionBy("at").parquet(f"{hdfs.url}/escaped")
+    data = lethe.Dataset.from_files(f"{hdfs.url}/escaped", ["a"], "y")
+    assert data.filter("at = '10:30'").train.to_numpy()[0].tolist() == [[1.0]]
+    assert data.filter("at = 'half %/#'").train.to_numpy()[0].tolist() == [[2.0]]
+
+
 def test_the_user_is_who_the_environment_says(
     private: str, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +109,7 @@ def test_the_user_is_who_the_environment_says(
     first = str(caught.value).splitlines()[0]
     assert first.startswith(f"{private} cannot be read")
     assert "Permission denied: user=bob" in first
+    assert first.endswith("HADOOP_USER_NAME says who reads")
 
 
 def test_hadoops_configuration_names_the_namenode(
@@ -141,6 +151,20 @@ def test_a_block_whose_checksum_is_wrong_is_never_read_as_data(hdfs: Hdfs, folde
         block.write_bytes(content)
     with pytest.raises(lethe.DataError, match=r"damaged/part=.*All DataNodes failed"):
         read(url).train.to_numpy()
+
+
+def test_servers_that_are_silent_are_errors_in_time(hdfs: Hdfs, written: str) -> None:
+    options = {"dfs.client.socket-timeout": "1000"}
+    listed = read(written, options=options)
+    assert "part" in listed.columns
+    for server, data in ((hdfs.datanode, listed), (hdfs.namenode, read(written, options=options))):
+        server.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(lethe.DataError, match="no server of HDFS has answered for 1s"):
+                data.train.to_numpy()
+        finally:
+            server.send_signal(signal.SIGCONT)
+    assert same(read(written).split(by="part"))
 
 
 def test_servers_that_have_gone_are_errors_that_name_the_address(hdfs: Hdfs, written: str) -> None:
