@@ -18,6 +18,7 @@ override VENV := $(abspath $(VENV))
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages
 WHEEL := $(VENV)/.wheel
+HADOOP := $(VENV)/hadoop
 
 # Every cargo call has the same selection, profile and environment, the wheel's build hook too: nothing
 # compiles twice. LIBTORCH is found without importing torch.
@@ -37,7 +38,7 @@ demo: $(WHEEL)
 	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell" \
 		$(BIN)/python examples/search_digits.py
 
-test: lint $(WHEEL)
+test: lint $(WHEEL) $(HADOOP)
 	$(CARGO_ENV) $(CARGO) test $(SELECTION)
 	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . pyspark_shim/tests
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests
@@ -56,7 +57,7 @@ bench: $(WHEEL)
 bench-%: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks $*
 
-setup: $(WHEEL)
+setup: $(WHEEL) $(HADOOP)
 
 $(PACKAGES): requirements-dev.txt constraints.txt
 	@command -v $(CARGO) >/dev/null || { echo "cargo was not found; install Rust: https://rustup.rs" >&2; exit 1; }
@@ -65,6 +66,17 @@ $(PACKAGES): requirements-dev.txt constraints.txt
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+# The jars that a namenode and a datanode load.
+SERVERS := hadoop-* commons-* guava-1* protobuf-java-* netty-all-* jetty-* javax.servlet-api-* jackson-*-asl-* \
+	xercesImpl-* htrace-core-* jakarta.ws.rs-api-* log4j-* slf4j-* jcl-over-slf4j-*
+
+$(HADOOP): requirements-hadoop.txt | $(PACKAGES)
+	rm -rf $@ $@.part && mkdir $@.part
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--dest $@.part -r requirements-hadoop.txt
+	tar -xzf $@.part/pyspark-*.tar.gz -C $@.part --strip-components=3 --wildcards $(SERVERS:%='*/deps/jars/%.jar')
+	rm $@.part/pyspark-*.tar.gz && mv $@.part $@ && touch $@
 
 # Its build hook runs cargo; the binaries come from the same target folder as the tests'.
 $(WHEEL): $(PACKAGES) $(SOURCES)

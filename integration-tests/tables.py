@@ -1,6 +1,7 @@
 """A table that tests of datasets share, and files of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.feather as pf
 import pyarrow.parquet as pq
+
+import lethe
 
 ROWS = 300
 CITIES = ("Oslo", "Rome", "Bern")
@@ -29,6 +32,12 @@ def table() -> pa.Table:
     )
 
 
+def wide(rows: int) -> pa.Table:
+    """Forty columns of numbers, `c0` to `c39`, and `y`."""
+    columns = {f"c{i}": np.random.default_rng(i).random(rows) for i in range(40)}
+    return pa.table({**columns, "y": np.arange(rows) % 3})
+
+
 def write_files(root: Path) -> Path:
     """The table as `rows.csv`, `rows.json` and `rows.arrow`, and as Parquet in folders named by its column
     `part`."""
@@ -40,3 +49,19 @@ def write_files(root: Path) -> Path:
     pf.write_feather(table(), root / "rows.arrow", compression="uncompressed")
     table().to_pandas().to_json(root / "rows.json", orient="records", lines=True)
     return root
+
+
+def parts(data: lethe.Dataset) -> list[np.ndarray[Any, Any]]:
+    return [getattr(data, name).to_numpy()[0] for name in ("train", "validation", "test")]
+
+
+def expected() -> list[np.ndarray[Any, Any]]:
+    frame = table().to_pandas().sort_values("id")
+    of = [frame[frame.part == name] for name in ("train", "validation", "test")]
+    return [part[["a", "id"]].to_numpy("float32") for part in of]
+
+
+def same(data: lethe.Dataset, tolerance: float = 0) -> bool:
+    """Whether a dataset with features `a` and `id`, key `id` and split by `part` has the table's rows."""
+    pairs = zip(parts(data), expected(), strict=True)
+    return all(np.allclose(*pair, rtol=tolerance, atol=tolerance) for pair in pairs)

@@ -15,7 +15,7 @@ from buckets import Bucket, Plain, Ranges, by_http, holds, serving
 from conftest import lethe_processes
 from programs import Program, command_line, spark_home
 from searches import search, training
-from tables import table, write_files
+from tables import same, table, wide, write_files
 
 import lethe
 from lethe.application.registry import running
@@ -55,19 +55,14 @@ def alone() -> Iterator[None]:
     lethe.shutdown()
 
 
-def parts(data: lethe.Dataset) -> list[np.ndarray[Any, Any]]:
-    return [getattr(data, name).to_numpy()[0] for name in ("train", "validation", "test")]
-
-
-def expected() -> list[np.ndarray[Any, Any]]:
-    frame = table().to_pandas().sort_values("id")
-    of = [frame[frame.part == name] for name in ("train", "validation", "test")]
-    return [part[["a", "id"]].to_numpy("float32") for part in of]
-
-
-def same(data: lethe.Dataset, tolerance: float = 0) -> bool:
-    pairs = zip(parts(data), expected(), strict=True)
-    return all(np.allclose(*pair, rtol=tolerance, atol=tolerance) for pair in pairs)
+def test_a_folders_escaped_name_is_read_as_the_value_it_was(bucket: Bucket, tmp_path: Path) -> None:
+    name = "at=10%3A30 é#"
+    (tmp_path / "escaped" / name).mkdir(parents=True)
+    pq.write_table(table(), tmp_path / "escaped" / name / "rows.parquet")
+    for url in (str(tmp_path / "escaped"), bucket.upload(tmp_path / "escaped", "escaped")):
+        options = bucket.options if url.startswith("s3") else {}
+        data = lethe.Dataset.from_files(url, ["a", "id"], "y", key="id", options=options)
+        assert same(data.filter("at = '10:30 é#'").split(by="part"))
 
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])
@@ -306,15 +301,13 @@ def test_a_server_that_gives_whole_files_only_cannot_give_parquet(folder: Path) 
 
 
 def test_of_parquet_by_http_only_what_is_needed_comes(tmp_path: Path) -> None:
-    rows = 20_000
-    wide = pa.table({f"c{i}": np.random.default_rng(i).random(rows) for i in range(40)})
-    wide = wide.append_column("y", pa.array(np.arange(rows) % 3))
-    pq.write_table(wide, tmp_path / "wide.parquet", row_group_size=5000)
+    rows = wide(20_000)
+    pq.write_table(rows, tmp_path / "wide.parquet", row_group_size=5000)
     Ranges.sent = 0
     with by_http(tmp_path, Ranges) as url:
         features, label = lethe.Dataset.from_files(f"{url}/wide.parquet", ["c7"], "y").train.to_numpy()
-    assert np.array_equal(features[:, 0], wide["c7"].to_numpy().astype("float32"))
-    assert np.array_equal(label, np.arange(rows) % 3)
+    assert np.array_equal(features[:, 0], rows["c7"].to_numpy().astype("float32"))
+    assert np.array_equal(label, rows["y"].to_numpy())
     assert 0 < Ranges.sent < (tmp_path / "wide.parquet").stat().st_size / 4
 
 

@@ -10,6 +10,7 @@
 
 pub mod categories;
 pub mod encode;
+mod hdfs;
 pub mod layout;
 pub mod listing;
 pub mod query;

@@ -16,6 +16,7 @@ use lethe_flight::message::dataset::{FileFormat, FileRef, Files, ListedFiles};
 use lethe_flight::{Error, Result, schema};
 use object_store::path::{Path, PathPart};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use percent_encoding::percent_decode_str;
 
 use crate::store;
 
@@ -214,7 +215,8 @@ pub fn folder_values(address: &str, names: &[String]) -> Result<Vec<String>> {
 fn location(base: &str, path: &Path) -> Result<String> {
     let mut url =
         url::Url::parse(base).map_err(|e| Error::Invalid(format!("{base:?} is no address: {e}")))?;
-    url.set_path(path.as_ref());
+    // A percent sign in a name is one: Spark writes `10%3A30` where a folder's value is `10:30`.
+    url.set_path(&path.as_ref().replace('%', "%25"));
     Ok(url.into())
 }
 
@@ -291,8 +293,13 @@ fn folders(prefix: &Path, location: &Path) -> Vec<(String, String)> {
     folders
         .iter()
         .filter_map(|part| part.as_ref().split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (unescaped(name), unescaped(value)))
         .collect()
+}
+
+/// As Hive and Spark escape what a name cannot hold.
+fn unescaped(name: &str) -> String {
+    percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
 fn by_ending(address: &str) -> Result<FileFormat> {
@@ -362,5 +369,12 @@ mod tests {
         let names = ["day".to_owned()];
         assert_eq!(folder_values("s3://b/data/day=7/a.csv", &names).unwrap(), ["7"]);
         assert!(folder_values("s3://b/data/a.csv", &names).is_err());
+        // What Spark has escaped, in any store, is found again by its address and read as it was.
+        for base in ["s3://b", "file://", "hdfs://h:1"] {
+            let path = Path::parse("data/day=10%3A30/x y#.csv").unwrap();
+            let address = location(base, &path).unwrap();
+            assert_eq!(path_of(&address).unwrap(), path, "{address}");
+            assert_eq!(folder_values(&address, &names).unwrap(), ["10:30"]);
+        }
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hdfs_native_object_store::HdfsObjectStoreBuilder;
 use lethe_flight::{Error, Result};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme, parse_url_opts};
+
+use crate::hdfs::Hdfs;
 
 /// The store of `s3://`, `gs://`, `az://`, `https://`, `hdfs://` or `file://`, and the path in it. Options go before
 /// the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
@@ -30,9 +31,9 @@ pub fn open(address: &str, options: &BTreeMap<String, String>) -> Result<(Arc<dy
                 .into(),
         ));
     }
-    if matches!(url.scheme(), "hdfs" | "viewfs") {
-        let store = HdfsObjectStoreBuilder::new().with_url(address).with_config(options).build();
-        return Ok((Arc::new(store.map_err(unusable)?), Path::from_url_path(url.path()).map_err(path)?));
+    if url.scheme() == "hdfs" {
+        let store = Hdfs::open(address, options).map_err(unusable)?;
+        return Ok((Arc::new(store), Path::from_url_path(url.path()).map_err(path)?));
     }
     let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| unusable(e.into()))?;
     let opened: Arc<dyn ObjectStore> = match scheme {
