@@ -148,7 +148,7 @@ class Preprocessing:
             strange = strings.filter(pc.is_null(found))[0].as_py()
             raise DataError(
                 f"the column {name!r} has the category {strange!r}, which training did not have; give such "
-                "rows a number: apply(rows, unknown=-1)"
+                "rows a number: unknown=-1"
             )
         codes: np.ndarray[Any, Any] = pc.fill_null(found.cast(pa.int64()), unknown or 0).to_numpy()
         return codes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ class Scripted:
         import torch
 
         try:
-            return torch.jit.load(io.BytesIO(_bytes(self.content)), map_location="cpu").eval()
+            with warnings.catch_warnings():
+                # "torch.jit.load is deprecated": it is the form that the trainer runs.
+                warnings.simplefilter("ignore")
+                return torch.jit.load(io.BytesIO(_bytes(self.content)), map_location="cpu").eval()
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"the model's TorchScript cannot be loaded by torch {torch.__version__}: "

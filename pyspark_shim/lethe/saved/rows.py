@@ -27,16 +27,21 @@ def needed(signature: Signature, rows: Any) -> pa.Table:
     Raises DataError if one is missing or its values are of no one type.
     """
     if is_pandas(rows):
-        names = [name for name in signature.columns.names if name in rows.columns]
-        for name in signature.required:
-            check_exists(name, [str(column) for column in rows.columns])
+        names = _present(signature, [str(column) for column in rows.columns])
         try:
             return as_table(rows[names], "predict")
         except (pa.ArrowException, ValueError, TypeError) as error:
             text = " ".join(str(part) for part in error.args)
             raise DataError(f"predict: the rows have a column of no one type: {text}; cast it") from None
     table = as_table(rows, "predict")
-    return table.select([name for name in signature.columns.names if name in table.column_names])
+    return table.select(_present(signature, table.column_names))
+
+
+def _present(signature: Signature, names: list[str]) -> list[str]:
+    """Those of the model's columns that rows with these have."""
+    for name in signature.required:
+        check_exists(name, names)
+    return [name for name in signature.columns.names if name in names]
 
 
 def is_pandas(rows: Any) -> bool:
