@@ -182,6 +182,15 @@ def test_columns_of_mixed_values_are_an_error_that_names_the_place(
         loaded[0].predict(frame)
 
 
+def test_nan_is_no_class(loaded: tuple[lethe.SavedModel, nn.Module]) -> None:
+    """pandas has nulls there, which Spark may not have."""
+    table = rows().set_column(1, "area", pa.array([1.0, float("nan"), 3.0] + [0.0] * 4))
+    with pytest.raises(lethe.ModelError, match="NaN for 1 of 7 rows, which is no class; do their columns"):
+        loaded[0].predict(table)
+    with pytest.raises(lethe.DataError, match="'area' has 1 nulls"):
+        loaded[0].predict(table.to_pandas())
+
+
 def test_dates_are_taken_as_in_training(tmp_path: Path) -> None:
     """pandas has times where Parquet had dates: days since 1970 must not become seconds."""
     one = {"name": "features", "columns": ["born"], "dtype": "float32", "shape": [1], "normalize": []}

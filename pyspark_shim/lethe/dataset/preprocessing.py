@@ -96,7 +96,7 @@ class Preprocessing:
                 "install datafusion"
             ) from None
         for query in self.queries:
-            # One partition: with more, rows would come in any order.
+            # With more partitions than one, no order of rows is promised.
             context = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(1))
             context.register_record_batches("dataset", [table.combine_chunks().to_batches()])
             try:

@@ -74,11 +74,8 @@ class Manifest:
         self._store = store
         content = store.read(MANIFEST, MANIFEST_BYTES)
         if content is None:
-            known = "" if store.is_folder() else ": there is no such folder"
-            raise ModelError(
-                f"there is no model at {store.url}{known or ', for it has no ' + MANIFEST}; "
-                "save one: result.save(…)"
-            )
+            why = ": there is no such folder" if store.is_missing() else f", for it has no {MANIFEST}"
+            raise ModelError(f"there is no model at {store.url}{why}; save one: result.save(…)")
         try:
             found = json.loads(content)
             if found["format"] != FORMAT:

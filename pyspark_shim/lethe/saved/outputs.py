@@ -83,6 +83,8 @@ def arrays(output: Any, signature: Signature, wanted: Wanted) -> list[pa.Array]:
     rows = output.reshape(output.shape[0], math.prod(output.shape[1:]))
     if signature.task == "output":
         return [_lists(rows)]
+    if signature.task in ("classification", "binary"):
+        _check_numbers(rows)
     if signature.task == "classification":
         if rows.shape[1] < 2 or output.dim() != 2:
             raise _unfit(output, signature, "logits [rows, classes]")
@@ -98,6 +100,16 @@ def arrays(output: Any, signature: Signature, wanted: Wanted) -> list[pa.Array]:
         shares[:, 0], shares[:, 1] = 1 - positive, positive
     found = [_named(classes, signature)]
     return found if wanted.probabilities is None else [*found, _lists(shares)]
+
+
+def _check_numbers(rows: Any) -> None:
+    """NaN would make some class of a row."""
+    strange = int(rows.isnan().any(dim=1).sum())
+    if strange:
+        raise ModelError(
+            f"the model gave NaN for {strange} of {len(rows)} rows, which is no class; do their columns "
+            "hold NaN? As in training they are no nulls, and not filled: df.replace(float('nan'), None)"
+        )
 
 
 def _named(classes: Any, signature: Signature) -> pa.Array:

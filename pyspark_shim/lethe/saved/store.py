@@ -125,9 +125,9 @@ class Store:
         with _failing(f"{self.url}/{name} cannot be removed"), contextlib.suppress(FileNotFoundError):
             self._files.delete_file(f"{self._base}/{name}")
 
-    def is_folder(self) -> bool:
-        """Whether there is such a folder on this host; of stores that is not asked."""
-        return self._local and Path(self.url).is_dir()
+    def is_missing(self) -> bool:
+        """Whether this host has no such folder; stores have no folders."""
+        return self._local and not Path(self.url).is_dir()
 
     def __repr__(self) -> str:
         return f"Store({self.url})"
