@@ -133,10 +133,16 @@ def test_what_a_bucket_refuses_is_an_error_without_secrets(
         assert secret not in repr(model) + json.dumps(model.description)
 
 
-def test_executors_of_spark_predict_their_partitions(trained: lethe.Result, spark: Any) -> None:
+def test_executors_of_spark_predict_their_partitions(
+    trained: lethe.Result, spark: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pyspark.sql import functions as F
 
-    model = lethe.load(trained.save("kinds"))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in bucket.s3a.items():
+        spark.conf.set(name, value)
+    model = lethe.load(trained.save("s3a://data/spark/kinds"))
     # A name with a dot, and one twice: mapInArrow itself takes neither.
     rows = spark.createDataFrame(pa.Table.from_pandas(frame(), preserve_index=False))
     rows = rows.withColumn("x.y", F.lit(1)).repartition(3)

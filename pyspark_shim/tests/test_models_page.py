@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pages import DOCS, run
+from pages import DOCS, elsewhere, run
 from saving import rows
 from torch import nn
 
@@ -15,6 +15,7 @@ from lethe.saved import manifest
 from lethe.saved.signature import TASKS
 
 PAGE = DOCS / "models.md"
+__all__ = ["elsewhere"]
 
 
 def make_model(hparams: dict[str, Any], inputs: int) -> nn.Module:
