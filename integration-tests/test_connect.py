@@ -26,9 +26,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    port, home = free_port(), tmp_path / "spark"
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    port, home = free_port(), folder / "spark"
     home.mkdir()
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     arguments = [
@@ -39,7 +40,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         *("--conf", "spark.ui.enabled=false"),
         "spark-internal",
     ]
-    log = (tmp_path / "server.log").open("w")
+    log = (folder / "server.log").open("w")
     process = subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, **spark_home(home)})
 
     def listens() -> bool:
@@ -47,7 +48,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     try:
-        assert wait_for(listens, 90), (tmp_path / "server.log").read_text()[-2000:]
+        assert wait_for(listens, 90), (folder / "server.log").read_text()[-2000:]
         yield f"sc://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -76,3 +77,26 @@ def test_two_sessions_search_at_once_and_leave_nothing(server: str) -> None:
         two.rest()
     # The server lives on; what its clients started does not.
     assert wait_for(lambda: not [p for p in lethe_processes() if executable(p)], 10)
+
+
+def test_a_saved_model_predicts_within_the_plan_and_as_a_file_beside_it(server: str) -> None:
+    run = """
+        import torch
+        from lethe.saved import spark as predicting
+
+        local = lethe.Dataset.from_arrow(table, features="pixels", label="digit").split(0.2, seed=7)
+        result = lethe.lagom(training(epochs=2), local, lethe.Single(metric="accuracy", direction="max"),
+                             spark=False, slots=1, quiet=True)
+        model = lethe.load(result.save("digits"))
+        answer = model.predict(frame)
+        predicting.PLAN_BYTES = 0
+        both = answer.withColumnRenamed("prediction", "first")
+        found = model.predict(both).toPandas()
+        with torch.no_grad():
+            classes = result.best_model()(torch.tensor(found["pixels"].tolist())).argmax(dim=1)
+        say(rows=len(found), one=int((found["first"] == classes.numpy()).sum()),
+            two=int((found["prediction"] == classes.numpy()).sum()))
+    """
+    with Program(REMOTE, run, remote=server) as program:
+        assert program.says() == {"rows": 1797, "one": 1797, "two": 1797}
+        program.rest()

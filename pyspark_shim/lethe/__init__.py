@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from lethe.result.opened import Opened
     from lethe.result.opened import open as open  # noqa: A004
     from lethe.result.result import Best, Result
+    from lethe.saved.load import load
+    from lethe.saved.model import SavedModel
     from lethe.search import Search
     from lethe.settings import Settings
     from lethe.space.constraint import Constraint, constraint
@@ -93,6 +95,7 @@ _HOMES = {
     "Random": "lethe.optimizers.native",
     "Registered": "lethe.supervised",
     "Result": "lethe.result.result",
+    "SavedModel": "lethe.saved.model",
     "Search": "lethe.search",
     "SearchSpace": "lethe.space.space",
     "Settings": "lethe.settings",
@@ -108,6 +111,7 @@ _HOMES = {
     "constraint": "lethe.space.constraint",
     "integer": "lethe.space.domain",
     "lagom": "lethe.experiment.lagom",
+    "load": "lethe.saved.load",
     "loguniform": "lethe.space.domain",
     "open": "lethe.result.opened",
     "optuna": "lethe.optimizers.optuna_sampler",
@@ -156,6 +160,7 @@ __all__ = [
     "Random",
     "Registered",
     "Result",
+    "SavedModel",
     "Search",
     "SearchSpace",
     "Settings",
@@ -171,6 +176,7 @@ __all__ = [
     "constraint",
     "integer",
     "lagom",
+    "load",
     "loguniform",
     "optuna",
     "ordinal",

@@ -1,5 +1,6 @@
 """PYSPARK_PYTHON is judged before the first job, in one line that names the interpreter and the remedy."""
 
+import json
 import sys
 import venv
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_another_python_or_lethe_is_named(tmp_path: Path) -> None:
     older = other.replace("3.2", mine)
     with pytest.raises(InstallError, match="/x has lethe 0, the driver has lethe"):
         interpreter.check(session(answering(tmp_path, older)))
+
+
+def test_an_interpreter_whose_torch_is_libtorch_alone_cannot_predict(tmp_path: Path) -> None:
+    """Its slots train: they need no torch in Python."""
+    packages = {"lethe": interpreter.installed("lethe"), "pyarrow": "1", "torch": None}
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = session(
+        answering(tmp_path, json.dumps({"executable": "/x", "python": python, "packages": packages}))
+    )
+    interpreter.check(found)
+    with pytest.raises(
+        InstallError, match=r"^the Spark executors' interpreter /x has no torch, and predict runs"
+    ):
+        interpreter.check(found, ("lethe", "pyarrow", "torch"))
 
 
 def test_this_interpreter_passes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +10,12 @@ import pyarrow as pa
 from lethe import flight
 from lethe.application.application import Application, Stored
 from lethe.dataset import read
-from lethe.dataset.columns import element, is_string
+from lethe.dataset.columns import can_be_put, element, is_string, stored_type
 from lethe.dataset.files import FilesOrigin, FilesSource
+from lethe.dataset.inputs import columns_of
 from lethe.dataset.preprocessing import Preprocessing, learned
 from lethe.dataset.put import stored
+from lethe.dataset.query import mentions
 from lethe.dataset.recipe import Compiled, Recipe, compiled
 from lethe.dataset.source import ArrowSource, Origin, Source
 from lethe.errors import DataError
@@ -135,20 +137,28 @@ class Placed:
         label = [] if self._recipe.label is None else [self._recipe.label]
         return any(is_string(known.columns.kind(name)) for name in [*columns, *label])
 
-    def learned(self, loss: str | None) -> Preprocessing:
-        """Raises DataError if no executor can tell."""
-        known, data = self.compiled(), self.spec(loss)
-        table = self.table({"type": "preprocessing", "data": data})
-        described = {one["name"]: one for one in self.describe(loss)["inputs"]}
+    def learned(self, loss: str | None, data: dict[str, Any] | None = None) -> Preprocessing:
+        """data: the message `DataSpec` of a trial, which may leave out columns; None: of all.
+
+        Raises DataError if no executor can tell.
+        """
+        self.stored()
+        known, whole = self.compiled(), self.spec(loss)
+        left_out = [] if data is None else data.get("without", [])
+        found = {}
+        if self.prepares():
+            found = learned(self.table({"type": "preprocessing", "data": whole}))
+        described = {one["name"]: one for one in self.described(whole if data is None else data)["inputs"]}
         inputs = [
             {
                 "name": one["name"],
-                "columns": one["columns"],
+                "columns": [name for name in one["columns"] if name not in left_out],
                 "dtype": described[one["name"]]["dtype"],
                 "shape": described[one["name"]]["shape"],
-                "normalize": one.get("normalize", []),
+                "normalize": [name for name in one.get("normalize", []) if name not in left_out],
             }
-            for one in data["inputs"]
+            for one in whole["inputs"]
+            if one["name"] in described
         ]
         return Preprocessing(
             inputs,
@@ -156,8 +166,34 @@ class Placed:
             fill=known.clean.values(known.base),
             dates=known.clean.times(known.base),
             queries=known.preparing,
-            **learned(table),
+            **{
+                what: {name: values for name, values in columns.items() if name not in left_out}
+                for what, columns in found.items()
+            },
         )
+
+    def raw(self, inputs: Sequence[Mapping[str, Any]]) -> tuple[pa.Schema, tuple[str, ...]]:
+        """The columns of the table that raw rows need to become these inputs, with their types; and those
+        of them that rows need not have: label, weight and key that only queries name."""
+        known, recipe = self.compiled(), self._recipe
+        names = known.base.names()
+        wanted = {name for one in inputs for name in one["columns"]}
+        for query in recipe.queries:
+            if query.prepares:
+                found = mentions(query.text, names)
+                wanted |= set(names) if found is None else found
+        kinds = {name: stored_type(known.base.kind(name)) for name in names if name in wanted}
+        columns = [pa.field(name, kind) for name, kind in kinds.items() if can_be_put(kind)]
+        features = columns_of(known.inputs)
+        absent = [
+            field.name for field in columns if field.name in recipe.apart and field.name not in features
+        ]
+        return pa.schema(columns), tuple(absent)
+
+    def label_type(self) -> pa.DataType | None:
+        """As queries leave it; None without a label."""
+        label = self._recipe.label
+        return None if label is None else self.compiled().columns.kind(label)
 
 
 def _may_be_nested(known: Compiled, column: str) -> bool:

@@ -96,7 +96,8 @@ class Preprocessing:
                 "install datafusion"
             ) from None
         for query in self.queries:
-            context = datafusion.SessionContext()
+            # With more partitions than one, no order of rows is promised.
+            context = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(1))
             context.register_record_batches("dataset", [table.combine_chunks().to_batches()])
             try:
                 table = pa.table(context.sql(query))
@@ -147,7 +148,7 @@ class Preprocessing:
             strange = strings.filter(pc.is_null(found))[0].as_py()
             raise DataError(
                 f"the column {name!r} has the category {strange!r}, which training did not have; give such "
-                "rows a number: apply(rows, unknown=-1)"
+                "rows a number: unknown=-1"
             )
         codes: np.ndarray[Any, Any] = pc.fill_null(found.cast(pa.int64()), unknown or 0).to_numpy()
         return codes
@@ -156,10 +157,12 @@ class Preprocessing:
         """Saves it as JSON, complete or not at all; returns the path."""
         final = Path(path)
         unfinished = final.with_suffix(final.suffix + ".unfinished")
-        unfinished.write_text(
-            json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
-        )
+        unfinished.write_text(self.text())
         return str(unfinished.replace(final))
+
+    def text(self) -> str:
+        """It as JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Preprocessing:
@@ -168,12 +171,23 @@ class Preprocessing:
         Raises DataError if it is not.
         """
         try:
-            found = json.loads(Path(path).read_text())
+            return cls.parse(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{os.fspath(path)} is no saved Preprocessing: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Preprocessing:
+        """Of `text()`.
+
+        Raises ValueError if it is not.
+        """
+        try:
+            found = json.loads(text)
             if found.pop("format") != FORMAT:
                 raise ValueError("of another format")
             return cls(**found)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{os.fspath(path)} is no saved Preprocessing: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from None
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{one['name']}{one['shape']}" for one in self.inputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from lethe import flight
 from lethe.ablation.ablation import Ablation
 from lethe.ablation.report import AblationTable
 from lethe.ablation.saved import ABLATION, save
@@ -31,6 +32,8 @@ from lethe.progress import ProgressLine
 from lethe.result.model import TrainedModel, fetch_weights
 from lethe.result.result import Result
 from lethe.result.sql import Tables
+from lethe.saved.signature import Signature, signature_of
+from lethe.saved.training import Training
 from lethe.search import Search
 from lethe.session.base import Session
 from lethe.session.find import active_session, session_of
@@ -192,13 +195,16 @@ def _run(
         found = runner.run()
     finally:
         tidy(folder, began=runner is not None and runner.began)
-    preprocessing = None
-    if placed is not None and not isinstance(train, Registered) and train.model is not None:
-        preprocessing = _preprocessing(placed, loss, folder)
     best = _best(owner, train, experiment, trials, preparer, described, folder, found)
+    signature = preprocessing = None
+    if placed is not None and not isinstance(train, Registered) and train.model is not None:
+        of, its = trials.data.get(found["best"], (placed, data))
+        signature = _signature(of, loss, its or {})
+        preprocessing = None if signature is None else _preprocessing(of, signature, folder)
     table = _table(experiment, found, dataset, folder) if isinstance(experiment, Ablation) else None
     native = isinstance(train, Supervised)
-    result = _result(owner, experiment, folder, found, best, preprocessing, table, native)
+    training = Training(type(experiment).__name__.lower(), message, signature)
+    result = _result(owner, experiment, folder, found, best, preprocessing, table, training, native)
     if not quiet:
         print(result.summary())
     return result
@@ -262,19 +268,27 @@ def _bundle(train: Train, trials: Trials) -> bytes | None:
         ) from error
 
 
-def _preprocessing(placed: Placed, loss: str | None, folder: Folder) -> Preprocessing | None:
+def _signature(placed: Placed, loss: str | None, data: dict[str, Any]) -> Signature | None:
+    """What the best model takes and gives, while there is someone to ask."""
+    try:
+        return signature_of(placed, loss, data)
+    except (LetheError, *flight.FAILED) as error:
+        # As with the best model: training is not lost for it.
+        warnings.warn(f"lethe: what the model needs of raw rows is not known: {error}", stacklevel=5)
+        return None
+
+
+def _preprocessing(placed: Placed, signature: Signature, folder: Folder) -> Preprocessing | None:
     """What the best model needs of raw rows, saved beside it; None if it takes them as they are."""
     try:
         if not placed.prepares():
             return None
-        found = placed.learned(loss)
         folder.path.mkdir(exist_ok=True)
-        found.save(folder.path / PREPROCESSING)
+        signature.preprocessing.save(folder.path / PREPROCESSING)
     except (LetheError, OSError) as error:
-        # As with the best model: training is not lost for it.
         warnings.warn(f"lethe: the preprocessing was not saved: {error}", stacklevel=5)
         return None
-    return found
+    return signature.preprocessing
 
 
 def _best(
@@ -319,6 +333,7 @@ def _result(
     model: TrainedModel | None,
     preprocessing: Preprocessing | None,
     ablation: AblationTable | None,
+    training: Training,
     native: bool,
 ) -> Result:
     path = None
@@ -340,4 +355,5 @@ def _result(
         best_model_path=path,
         preprocessing=preprocessing,
         ablation=ablation,
+        training=training,
     )

@@ -33,14 +33,16 @@ Generator = Callable[..., Any]
 class Trials:
     """source: the message `Source`. count: how many there will be, if that is known.
 
-    models, inputs: the generator of single trials, and what it is told, by number, where they are not the
-    experiment's. replicates: the number of the trial whose seed they have.
+    models, inputs, data: the generator of single trials, what it is told, and their dataset with its message
+    `DataSpec`, by number, where they are not the experiment's. replicates: the number of the trial whose seed
+    they have.
     """
 
     source: dict[str, Any]
     count: int | None
     models: Mapping[int, Generator] = field(default_factory=dict)
     inputs: Mapping[int, Inputs] = field(default_factory=dict)
+    data: Mapping[int, tuple[Placed, dict[str, Any]]] = field(default_factory=dict)
     replicates: Mapping[int, int] = field(default_factory=dict)
     #: Slots that a trial takes at once, the fewest and the most.
     workers: tuple[int, int] = (1, 1)
@@ -107,6 +109,7 @@ def _listed(
     entries = listing.entries(dataset)
     models: dict[int, Generator] = {}
     inputs: dict[int, Inputs] = {}
+    own_data: dict[int, tuple[Placed, dict[str, Any]]] = {}
     described: dict[str, Inputs] = {}
     messages = []
     own = None if placed is None else placed.spec(loss)
@@ -124,7 +127,7 @@ def _listed(
         if entry.without:
             message["without"] = list(entry.without)
         if entry.without or entry.dataset is not None:
-            there, data = _data(entry, placed, own, loss)
+            there, data = own_data[number] = _data(entry, placed, own, loss)
             if entry.dataset is not None:
                 message["data"] = {name: value for name, value in data.items() if name != "without"}
             if generator is not None or entry.model is not None:
@@ -139,7 +142,7 @@ def _listed(
     replicates = {number: entry.replicate for number, entry in enumerate(entries)}
     of_each = [workers_of("workers", entry.workers) for entry in entries]
     workers = max((least for least, _ in of_each), default=1), max((most for _, most in of_each), default=1)
-    return Trials(source, len(messages), models, inputs, replicates, workers)
+    return Trials(source, len(messages), models, inputs, own_data, replicates, workers)
 
 
 def _check_ablation(

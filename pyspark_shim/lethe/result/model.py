@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 
 class TrainedModel:
-    """Makes the module with trained weights; called, it gives a new one."""
+    """Makes the module with trained weights; called, it gives a new one.
+
+    inputs, seed: what its generator is told, and under which seed it is called.
+    """
 
     def __init__(
         self, generator: Generator, hparams: dict[str, Any], inputs: Inputs, seed: int, weights: pa.Table
     ) -> None:
-        self._generator, self._hparams, self._inputs, self._seed = generator, hparams, inputs, seed
-        self._weights = weights
+        self._generator, self._hparams, self._weights = generator, hparams, weights
+        self.inputs, self.seed = inputs, seed
 
     def __call__(self) -> nn.Module:
         from lethe.model import weights
 
-        module = self._generator(self._hparams, self._inputs, self._seed)
+        module = self._generator(self._hparams, self.inputs, self.seed)
         weights.load(module, weights.read(self._weights))
         return module.eval()
 

@@ -4,7 +4,7 @@ process."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lethe.ablation.report import AblationTable
     from lethe.dataset.preprocessing import Preprocessing
     from lethe.plot.plots import Plots
+    from lethe.result.model import TrainedModel
+    from lethe.saved.training import Training
 
 #: Trials in the table at the end.
 SHOWN = 5
@@ -63,12 +65,14 @@ class Result:
         objectives: dict[str, str],
         directory: str,
         tables: Tables,
-        model: Callable[[], nn.Module] | None,
+        model: TrainedModel | None,
         best_model_path: str | None,
         preprocessing: Preprocessing | None = None,
         ablation: AblationTable | None = None,
+        training: Training | None = None,
     ) -> None:
         self._message, self._model, self._tables = message, model, tables
+        self._training = training
         self.name = str(message["experiment"])
         self.objectives, self.directory = dict(objectives), directory
         self.metric, self.direction = next(iter(objectives.items()))
@@ -144,11 +148,45 @@ class Result:
 
         Raises LetheError if no trial kept weights.
         """
+        return self._trained()()
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        task: str | None = None,
+        overwrite: bool = False,
+        store_options: Mapping[str, str] | None = None,
+    ) -> str:
+        """Saves the best model with all that it takes to use it, for `lethe.load`; returns where it lies.
+
+            result.save("s3://models/flats")
+            lethe.load("s3://models/flats").predict(df)
+
+        path: a folder, which is made where it is not there, or a URL of an object store. Whoever reads it
+            meanwhile finds the whole model or none.
+        task: what its outputs mean, where neither a named loss nor the label tells it: "classification"
+            (logits `[rows, classes]`), "binary" (a logit a row), "regression" (a number a row) or "output".
+        overwrite: replaces the model that lies there.
+        store_options: of the store, as in `lagom`. Written nowhere.
+
+        Raises LetheError if no trial kept weights, there is a model already, or it cannot be written.
+        """
+        from lethe.saved.save import save
+
+        trained, best = self._trained(), self._message["best"]
+        assert self._training is not None
+        trial = next(trial for trial in self._message["trials"] if trial["trial"] == best)
+        return save(
+            path, trained, self._training, trial, task=task, overwrite=overwrite, store_options=store_options
+        )
+
+    def _trained(self) -> TrainedModel:
         if self._model is None:
             raise LetheError(
                 "no trial kept weights, so there is no best model; see result.trials for their errors"
             )
-        return self._model()
+        return self._model
 
     def summary(self) -> str:
         """The best trials, or the Pareto front, where the time went, and the path of the best model."""

@@ -11,11 +11,12 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from lethe.errors import InstallError
 from lethe.session.base import Job, Session
-from lethe.version import installed
+from lethe.version import TORCH, installed
 
 _NEEDED = ("lethe", "pyarrow")
 
@@ -27,16 +28,16 @@ def version(name):
     except Exception:
         return None
 print(json.dumps({"executable": sys.executable, "python": "%d.%d" % sys.version_info[:2],
-    "packages": {name: version(name) for name in ("lethe", "pyarrow")}}))
+    "packages": {name: version(name) for name in ("lethe", "pyarrow", "torch")}}))
 """
 
 
-def check(session: Session) -> None:
+def check(session: Session, needed: Sequence[str] = _NEEDED) -> None:
     """Raises InstallError, which names the interpreter and the remedy."""
     local = session.local_interpreter()
     found = _ask_here(local) if local is not None else _ask_there(session)
     if found is not None:
-        _judge(found)
+        _judge(found, needed)
 
 
 def _ask_here(program: str) -> dict[str, Any] | None:
@@ -86,10 +87,10 @@ def _parsed(answer: str) -> dict[str, Any] | None:
     return found
 
 
-def _judge(found: dict[str, Any]) -> None:
+def _judge(found: dict[str, Any], needed: Sequence[str]) -> None:
     if found["python"] != f"{sys.version_info.major}.{sys.version_info.minor}":
         raise other_python(found["executable"], found["python"])
-    for package in _NEEDED:
+    for package in needed:
         if found["packages"][package] is None:
             raise lacks(found["executable"], package)
     version = found["packages"]["lethe"]
@@ -114,6 +115,12 @@ def cannot_run(program: str) -> InstallError:
 
 
 def lacks(program: str, package: str) -> InstallError:
+    if package == "torch":
+        return InstallError(
+            f"the Spark executors' interpreter {program} has no torch, and predict runs the model in Python "
+            f"there: for it libtorch's libraries, which suffice to train, do not suffice; run there: pip "
+            f"install torch=={TORCH}"
+        )
     return InstallError(
         f"the Spark executors' interpreter {program} has no {package}; install lethe there, or set "
         f"PYSPARK_PYTHON to an interpreter that has it, as in PYSPARK_PYTHON={sys.executable}"

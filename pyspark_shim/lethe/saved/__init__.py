@@ -1,0 +1,1 @@
+"""Trained models outside of the experiment that made them: saved, loaded, applied to raw rows."""
