@@ -35,7 +35,7 @@ pub enum Action {
     NewBest { trial: u32, superseded: Option<u32> },
     /// Something a user should read.
     Notice { text: String },
-    /// Bring [`super::Event::GatherTimeUp`] after a while; after a short one where the trial would take fewer slots.
+    /// Bring [`super::Event::GatherTimeUp`] after a while, first after a short one.
     StartGatherTimer { trial: u32, attempt: u32, short: bool },
     /// Bring [`super::Event::DrainExpired`] after two seconds.
     StartDrainTimer,

@@ -39,16 +39,23 @@ impl Experiment {
         if self.state.gathering.is_some_and(|gathering| gathering.trial == number) {
             return;
         }
+        self.state.gathering = Some(Gathering { trial: number, settles: false });
+        self.start_gather_timer(number, true, out);
+    }
+
+    /// Says that the trial still waits.
+    fn say_waits(&self, number: u32, out: &mut Vec<Action>) {
         let (workers, free) = (self.settings.workers(number), self.state.free.len());
-        self.state.gathering = Some(Gathering { trial: number, settles: !workers.is_elastic() });
+        if free >= workers.least as usize {
+            return;
+        }
         let wanted = match workers.is_elastic() {
             true => format!("{} to {}", workers.least, workers.most),
             false => workers.most.to_string(),
         };
-        out.push(Action::Notice {
-            text: format!("trial {number} waits for {wanted} slots at once: {free} are free"),
-        });
-        self.start_gather_timer(number, workers.is_elastic(), out);
+        let are = if free == 1 { "is" } else { "are" };
+        let text = format!("trial {number} waits for {wanted} slots at once: {free} {are} free");
+        out.push(Action::Notice { text });
     }
 
     fn start_gather_timer(&self, number: u32, short: bool, out: &mut Vec<Action>) {
@@ -71,6 +78,7 @@ impl Experiment {
         if !gathering.settles {
             // It begins at once where there are as many as it needs.
             self.state.gathering = Some(Gathering { settles: true, ..gathering });
+            self.say_waits(number, out);
             return self.start_gather_timer(number, false, out);
         }
         let workers = self.settings.workers(number).least;

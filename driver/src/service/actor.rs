@@ -29,7 +29,8 @@ use lethe_tables::Snapshot;
 const DRAIN: Duration = Duration::from_secs(2);
 /// For as many slots to come as a trial takes at once.
 const GATHER: Duration = Duration::from_secs(300);
-/// How long one that would take fewer of them waits for more, as for a slot in the place of one that was lost.
+/// After so long it is said that it waits, and one that would take fewer of them does: till then a slot may come in
+/// the place of one that was lost.
 const GATHER_SHORT: Duration = Duration::from_secs(10);
 /// Commands that are handled together, before their actions are carried out.
 const TOGETHER: usize = 256;

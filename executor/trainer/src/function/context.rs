@@ -244,6 +244,10 @@ impl<'a> TrialContext<'a> {
     }
 
     pub(super) fn pause(&self) -> Pause {
+        if self.rank().rank > 0 {
+            // Rank 0 was told, and the others by it.
+            return Pause::Unsaved;
+        }
         match (self.told_to_pause, self.saved == Some(self.last_epoch)) {
             (false, _) => Pause::Untold,
             (true, true) => Pause::Saved,
