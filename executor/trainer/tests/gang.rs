@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -16,50 +14,10 @@ use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::NamedTensor;
 use lethe_trainer::data::ViewCache;
 use lethe_trainer::function::{Attempt, Ended, Said, run};
-use lethe_trainer::gang::store::Attempt as AttemptRef;
-use lethe_trainer::gang::{Meeting, Store};
-use lethe_trainer::{Interrupter, Registry, Result, torch};
+use lethe_trainer::gang::Memory;
+use lethe_trainer::{Interrupter, Registry, torch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-#[derive(Clone, Default)]
-struct Shared(Arc<(Mutex<HashMap<String, Vec<u8>>>, Condvar)>);
-
-impl Store for Shared {
-    fn set(&self, key: &str, value: &[u8]) -> Result<()> {
-        self.0.0.lock().unwrap().insert(key.into(), value.into());
-        self.0.1.notify_all();
-        Ok(())
-    }
-
-    fn get(&self, key: &str, wait: Duration) -> Result<Option<Vec<u8>>> {
-        let values = self.0.0.lock().unwrap();
-        let (values, _) = self.0.1.wait_timeout_while(values, wait, |v| !v.contains_key(key)).unwrap();
-        Ok(values.get(key).cloned())
-    }
-
-    fn add(&self, key: &str, amount: i64) -> Result<i64> {
-        let mut values = self.0.0.lock().unwrap();
-        let before = values.get(key).map_or(0, |v| String::from_utf8(v.clone()).unwrap().parse().unwrap());
-        values.insert(key.into(), (before + amount).to_string().into_bytes());
-        self.0.1.notify_all();
-        Ok(before + amount)
-    }
-
-    fn remove(&self, key: &str) -> Result<bool> {
-        Ok(self.0.0.lock().unwrap().remove(key).is_some())
-    }
-}
-
-impl Meeting for Shared {
-    fn host(&self) -> &str {
-        "127.0.0.1"
-    }
-
-    fn store(&self, _: &AttemptRef) -> Box<dyn Store> {
-        Box::new(self.clone())
-    }
-}
 
 struct Ran {
     ended: Ended,
@@ -69,7 +27,7 @@ struct Ran {
 
 /// Runs the trial on so many ranks. `look` sees each report of a rank, and may stop it.
 fn gang(trial: &Run, world: u32, look: impl Fn(u32, u32, &Interrupter) + Send + Sync) -> Vec<Ran> {
-    let meeting = Shared::default();
+    let meeting = Memory::default();
     let rank = |rank: u32| {
         torch::prepare(1).unwrap();
         let mut trial = trial.clone();
@@ -312,7 +270,7 @@ fn a_rank_that_is_gone_is_noticed_by_the_others() {
     broken.spec.objective.metric = "train_loss".into();
     let begun = Instant::now();
     // Rank 1 fails by itself: its program is another one.
-    let meeting = Shared::default();
+    let meeting = Memory::default();
     let one = |rank: u32, run_of: &Run| {
         torch::prepare(1).unwrap();
         let mut trial = run_of.clone();

@@ -1,9 +1,10 @@
 //! Workers that train one model together: what a rank does with the others.
 //!
 //! - [`store`]: where they find each other.
-//! - [`line`]: that store, over the executor's line to the driver.
+//! - [`line`]: that store, over the executor's line to the driver; [`memory`]: one of this process.
 
 mod line;
+mod memory;
 pub mod store;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use lethe_view::shard::slice;
 use tch::{Device, Kind, Tensor};
 
 pub use line::Line;
+pub use memory::Memory;
 pub use store::{Meeting, Store};
 
 use crate::error::{Error, Result};
