@@ -263,6 +263,7 @@ fn plan(slots: u32, trials: u32, pause: bool, directory: &Path) -> Plan {
         code: Default::default(),
         resume: Resume::New,
         retries: Retries::default(),
+        checkpoint_every_s: None,
     }
 }
 

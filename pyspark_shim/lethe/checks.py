@@ -36,3 +36,10 @@ def share(what: str, value: Any, highest: float = 1.0) -> None:
 def flag(what: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise ConfigError(f"{what} must be True or False, not {value!r}")
+
+
+def seconds(what: str, value: Any) -> None:
+    """A number from 0."""
+    real(what, value)
+    if value < 0:
+        raise ConfigError(f"{what} must be a number of seconds from 0, not {value!r}")

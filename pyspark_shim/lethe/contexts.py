@@ -47,6 +47,8 @@ class Listing(ABC):
         validation set), or `value`, which is what a function returns.
     direction: "max" or "min": which of a trial's moments is kept with select="best", and which trial is best.
         None: "min" of losses, else "max".
+    checkpoint_seconds: after so many seconds of training a trial is saved at the end of its epoch, so that it
+        goes on from there where its slot is lost. 0 saves after each.
     """
 
     _: KW_ONLY
@@ -55,6 +57,7 @@ class Listing(ABC):
     seed: int = 0
     select: str = "last"
     retries: int = 3
+    checkpoint_seconds: float = 30.0
     retry_exceptions: int = 0
     trial_seconds: float | None = None
 
@@ -67,6 +70,7 @@ class Listing(ABC):
             raise ConfigError(f'{self._kind}: select must be "last" or "best", not {self.select!r}')
         checks.whole(f"{self._kind}: seed", self.seed, 0, 2**63)
         checks.whole(f"{self._kind}: retries", self.retries, 0)
+        checks.seconds(f"{self._kind}: checkpoint_seconds", self.checkpoint_seconds)
         checks.whole(f"{self._kind}: retry_exceptions", self.retry_exceptions, 0)
         if self.trial_seconds is not None:
             checks.above(f"{self._kind}: trial_seconds", self.trial_seconds)

@@ -46,6 +46,8 @@ class Search:
     retry_exceptions: how often after an exception in its own code.
     seed: of the suggestions, the initial weights, dropout and the order of batches. A rerun on one slot gives
         the same metrics to the bit.
+    checkpoint_seconds: after so many seconds of training a trial is saved at the end of its epoch, so that it
+        goes on from there where its slot is lost. 0 saves after each.
     workers_per_trial: slots that each trial takes at once; they train one model together, as `Distributed`
         does. A pair takes any number between.
     select: "last": a trial's value, and the weights kept of it, are those of its last report; "best": of its
@@ -70,6 +72,7 @@ class Search:
     retry_exceptions: int = 0
     seed: int = 0
     select: str = "last"
+    checkpoint_seconds: float = 30.0
     workers_per_trial: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
@@ -89,6 +92,7 @@ class Search:
         checks.whole("Search: retries", self.retries, 0)
         checks.whole("Search: retry_exceptions", self.retry_exceptions, 0)
         checks.whole("Search: seed", self.seed, 0, 2**63)
+        checks.seconds("Search: checkpoint_seconds", self.checkpoint_seconds)
         workers_of("Search: workers_per_trial", self.workers_per_trial)
         if self.select not in ("last", "best"):
             raise ConfigError(f'Search: select must be "last" or "best", not {self.select!r}')

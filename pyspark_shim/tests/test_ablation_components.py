@@ -76,6 +76,7 @@ class Returns(Ablator):
         ({"seed": -1}, "seed must be"),
         ({"trial_seconds": 0}, "trial_seconds must be above 0"),
         ({"retries": -1}, "retries must be"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds must be"),
         ({"retry_exceptions": 0.5}, "retry_exceptions must be"),
         ({"select": "first"}, "select must be"),
         ({"confidence": 1}, "confidence must be below 1"),

@@ -46,6 +46,7 @@ class Ahead(Mine):
         ({"select": "first"}, "select must be"),
         ({"seed": -1}, "seed must be"),
         ({"retries": -1}, "retries must be"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds must be"),
         ({"stopping": "asha"}, "stopping must be"),
         ({"enqueue": [{"x": 0}, {"x": 2}]}, "enqueue, point 2: x=uniform"),
         ({"stopping": lethe.PBT(every=1), "trials": None, "epochs": 9}, "trials must be given with PBT"),

@@ -57,6 +57,9 @@ pub fn plan(plan: &Plan) -> Result<()> {
             }
         }
     }
+    if plan.checkpoint_every_s.is_some_and(|seconds| !(seconds >= 0.0 && seconds.is_finite())) {
+        return Err(Error::Invalid("checkpoint_every_s must be a number of seconds from 0".into()));
+    }
     within("slots", plan.slots, SLOTS)?;
     within("epochs", plan.function.epochs(), u32::MAX)?;
     if !Path::new(&plan.directory).is_absolute() {

@@ -15,7 +15,7 @@ use crate::stopping::{self, StoppingRule};
 /// Trials kept ready beyond one for each slot. A module is generated one after another in the user's process, in
 /// some 20 ms; where trials are stopped sooner than that, slots live on what is ready.
 const SPARE: u32 = 8;
-/// A trial is saved after so many seconds of training since it last was.
+/// A trial is saved after so many seconds of training since it last was, unless the plan says otherwise.
 const CHECKPOINT_EVERY_S: f64 = 30.0;
 
 /// Suggestions for one trial that may be refused, by a predicate or a constraint.
@@ -120,7 +120,7 @@ impl Setup {
                 data: plan.data.clone(),
                 workers,
                 listed,
-                checkpoint_every_s: Some(CHECKPOINT_EVERY_S),
+                checkpoint_every_s: Some(plan.checkpoint_every_s.unwrap_or(CHECKPOINT_EVERY_S)),
             },
             stopping,
             optimizer,

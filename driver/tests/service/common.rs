@@ -113,6 +113,7 @@ impl Driver {
             code: BTreeMap::new(),
             resume: Resume::New,
             retries: Retries::default(),
+            checkpoint_every_s: None,
         }
     }
 

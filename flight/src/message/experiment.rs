@@ -42,6 +42,9 @@ pub struct Plan {
     pub resume: Resume,
     #[serde(default)]
     pub retries: Retries,
+    /// Seconds of training after which a trial is saved at the end of its epoch; None: 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every_s: Option<f64>,
 }
 
 /// An object store's folder.

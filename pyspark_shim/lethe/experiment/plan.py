@@ -173,6 +173,7 @@ def plan(
         "data": data,
         "slots": slots,
         "code": code(train, experiment),
+        "checkpoint_every_s": float(experiment.checkpoint_seconds),
         "retries": {"infrastructure": experiment.retries, "exceptions": experiment.retry_exceptions},
         **folder.message(),
     }
