@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt};
 use lethe_flight::client::{self, Client};
 use lethe_flight::message::dataset::{AnnouncePartition, LocateDataset, Located};
-use lethe_flight::message::slot::{RegisterExecutor, ToExecutor};
+use lethe_flight::message::slot::{ExecutorLog, RegisterExecutor, ToExecutor};
 use lethe_flight::wire::action;
 use lethe_flight::{Error, PROTOCOL, Result, Token, VERSION};
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,12 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// Tells the driver what was logged here.
+    pub async fn log(&self, text: String) -> Result<()> {
+        let log = ExecutorLog { executor: self.executor.clone(), text };
+        client::call(&mut self.client(), action::EXECUTOR_LOG, &log).await
     }
 
     /// Tells the driver all that is held here. Idempotent. What it refuses, it has no use for.

@@ -24,4 +24,4 @@ pub mod slot;
 pub mod store;
 pub mod view;
 
-pub use lifecycle::run;
+pub use lifecycle::{Lines, run};

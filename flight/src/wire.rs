@@ -13,6 +13,7 @@ use crate::{Error, Result, limits};
 pub mod action {
     pub const HELLO: &str = "driver.hello";
     pub const REGISTER: &str = "executor.register";
+    pub const EXECUTOR_LOG: &str = "executor.log";
     pub const CREATE_EXPERIMENT: &str = "experiment.create";
     pub const WATCH: &str = "experiment.watch";
     pub const PREPARED: &str = "experiment.prepared";

@@ -79,6 +79,7 @@ messages!(
     Described,
     Flight,
     StoreCall,
+    ExecutorLog,
     Stored,
     RegisterExecutor,
     ToExecutor,

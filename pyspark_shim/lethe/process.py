@@ -77,12 +77,17 @@ def said(stderr: bytes) -> str:
     return text.removeprefix("lethe-driver: ") or "no reason given"
 
 
+def end_of(log: str | Path, most: int) -> bytes:
+    """The last so many bytes of a file. Raises OSError."""
+    with open(log, "rb") as file:
+        file.seek(max(0, os.path.getsize(log) - most))
+        return file.read(most)
+
+
 def last_lines(log: str | Path, lines: int = 5) -> str:
     """The end of a log, or nothing."""
     try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.path.getsize(log) - 16_384))
-            text = file.read().decode("utf-8", errors="replace")
+        text = end_of(log, 16_384).decode("utf-8", errors="replace")
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])

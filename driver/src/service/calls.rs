@@ -29,6 +29,10 @@ impl Service for DriverService {
                 let request: RegisterExecutor = parse(body)?;
                 Ok(answers(self.0.executors.register(&request)?))
             }
+            action::EXECUTOR_LOG => {
+                self.0.executor_logs.append(parse(body)?).await?;
+                answer(&())
+            }
             action::CREATE_EXPERIMENT => {
                 let plan: Plan = parse(body)?;
                 let experiment = plan.experiment.clone();

@@ -5,6 +5,7 @@
 //! | `calls` | the calls of Flight, dispatched |
 //! | `check` | what a plan and a peer must fulfil |
 //! | `registry` | the experiments of this application |
+//! | `executor_logs` | what executors log |
 //! | `executors` | registration; an executor that leaves |
 //! | `slot` | a slot's exchange |
 //! | `setup`, `changes` | what a plan means; what a resumed one may change |
@@ -28,6 +29,7 @@ mod check;
 pub(crate) mod chronicle;
 mod describe;
 mod engine;
+mod executor_logs;
 mod executors;
 mod feed;
 mod files;
@@ -68,6 +70,7 @@ struct Inner {
     experiments: Registry,
     programs: Programs,
     executors: executors::Executors,
+    executor_logs: executor_logs::ExecutorLogs,
     token: Token,
 }
 
@@ -95,6 +98,7 @@ impl DriverService {
             programs: Programs::new(directory.join("programs"))?,
             experiments: Registry::new(directory.join("experiments")),
             executors: executors::Executors::new(catalog.clone()),
+            executor_logs: executor_logs::ExecutorLogs::new(directory.join("logs"))?,
             catalog,
             token,
         })))

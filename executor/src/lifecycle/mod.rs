@@ -4,6 +4,7 @@
 //! application, also where the JVM lives on), or when the driver has gone. Spark sends it no signal.
 
 mod info;
+mod sending;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use sending::Lines;
 
 use crate::disk::Disk;
 use crate::driver::Driver;
@@ -36,10 +39,13 @@ const END: Duration = Duration::from_secs(3);
 
 /// Runs the executor until its owner, its directory or its driver has gone. Whatever keeps it from
 /// starting is written to `info`, where the task that started it waits for it.
-pub async fn run(config: ExecutorConfig) -> Result<()> {
+pub async fn run(config: ExecutorConfig, lines: Lines) -> Result<()> {
     let executor = format!("{}-{}", config.application, std::process::id());
     match start(&config, executor.clone()).await {
-        Ok(running) => running.until_the_end(&config).await,
+        Ok(running) => {
+            tokio::spawn(sending::send(lines, running.host.driver.clone()));
+            running.until_the_end(&config).await
+        }
         Err(error) => {
             info::write(Path::new(&config.info), executor, String::new(), Some(error.to_string()))?;
             Err(error)

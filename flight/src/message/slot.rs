@@ -35,6 +35,13 @@ pub enum ToExecutor {
     },
 }
 
+/// Action `executor.log`, executor to driver: whole lines of its log, at most [`crate::limits::LOG_BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutorLog {
+    pub executor: String,
+    pub text: String,
+}
+
 /// Action `slot.open`, Spark task to executor. The answer is a stream of [`SlotEvent`]; when the caller
 /// goes away the slot is gone and its worker is killed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from lethe.task.request import Request
 from lethe.version import installed, require_torch
 
 LOOPBACK = "127.0.0.1"
+#: Of a log that is kept, bytes.
+LOG_BYTES = 10 << 20
+#: Seconds that executors take to tell what they log.
+LOGS_ARRIVE = 0.4
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,21 @@ class Application:
             f"lethe-driver (pid {self.driver.pid}) has ended; run lagom again, which starts another\n"
             f"{process.last_lines(self.driver.log)}".rstrip()
         )
+
+    def keep_logs(self, target: Path) -> Path | None:
+        """Copies what the driver has logged, and what executors have told it of theirs, to where it outlives
+        the application: `driver.log`, `<executor>.log`, of each its end. None if that fails."""
+        # What they have logged last is on its way.
+        time.sleep(LOGS_ARRIVE)
+        try:
+            target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for log in (self.driver.log, *(self.folder / "driver" / "logs").glob("*.log")):
+                kept = target / log.name
+                kept.touch(mode=0o600)
+                kept.write_bytes(process.end_of(log, LOG_BYTES))
+        except OSError:
+            return None
+        return target
 
     def close(self) -> None:
         """Ends the driver; executors follow within seconds. In a forked child it does nothing."""

@@ -19,7 +19,15 @@ from lethe.dataset.dataset import Dataset
 from lethe.dataset.placed import Placed
 from lethe.dataset.preprocessing import PREPROCESSING, Preprocessing
 from lethe.dataset.rebuild import Rebuild
-from lethe.errors import ConfigError, DataError, ExperimentError, InstallError, LetheError, ModelError
+from lethe.errors import (
+    ConfigError,
+    DataError,
+    ExperimentError,
+    InstallError,
+    LetheError,
+    ModelError,
+    ProcessError,
+)
 from lethe.experiment.adviser import Adviser
 from lethe.experiment.interrupt import terminable
 from lethe.experiment.plan import Folder, plan, tidy
@@ -122,7 +130,14 @@ def lagom(
             store_options=store_options,
             kind=type(experiment).__name__.lower(),
         )
-        return _run(owner, train, dataset, experiment, slots, folder, quiet)
+        try:
+            return _run(owner, train, dataset, experiment, slots, folder, quiet)
+        except (ExperimentError, ProcessError) as error:
+            # The application's own folder goes with it.
+            logs = owner.keep_logs(folder.path.with_name(f"{folder.path.name}-logs"))
+            if logs is not None:
+                error.args = (f"{error}\nwhat Lethe's processes have logged: {logs}", *error.args[1:])
+            raise
 
 
 def _check_supervised(train: Supervised, dataset: Dataset | None, experiment: Search | Listing) -> None:

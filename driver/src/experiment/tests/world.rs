@@ -108,6 +108,7 @@ pub fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
         code: BTreeMap::new(),
         resume: Resume::New,
         retries: settings.retries,
+        checkpoint_every_s: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn plan() -> Plan {
         code: BTreeMap::new(),
         resume: Resume::New,
         retries: Retries::default(),
+        checkpoint_every_s: None,
     }
 }
 
