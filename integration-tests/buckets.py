@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ def serving() -> Iterator[Bucket]:
 
     try:
         iam = client("iam", "anyone", "anything")
+        # What moto's servers of one process hold is shared: those of another module are there still.
+        reset = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset, timeout=10).close()
         iam.create_user(UserName="reader")
         iam.put_user_policy(UserName="reader", PolicyName="all", PolicyDocument=json.dumps(ALLOWED))
         made = iam.create_access_key(UserName="reader")["AccessKey"]
