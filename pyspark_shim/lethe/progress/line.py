@@ -1,75 +1,48 @@
-"""One live line: trials done, stopped, failed, paused, running, and the best so far."""
+"""In a terminal: one live line."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-#: Characters of a line that has not ended.
-LINE = 10_000
+from lethe.progress.base import Progress
+from lethe.progress.standing import Standing
+
+#: Seconds between two drawings, at least.
+EVERY = 0.2
 
 
-class ProgressLine:
-    """A `tqdm.auto` bar, so that a notebook shows it as well; silent if `quiet`.
+class Line(Progress):
+    """A `tqdm` bar on stderr; what is written comes above it."""
 
-    total: trials; None where the budget does not count them.
-    """
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(standing)
+        from tqdm import tqdm
 
-    def __init__(self, name: str, total: int | None, metric: str, quiet: bool) -> None:
-        self._quiet, self._metric, self._bar = quiet, metric, None
-        #: Of each trial, the beginning of a line that it has printed.
-        self._unfinished: dict[int, str] = {}
-        if not quiet:
-            import warnings
+        # smoothing: the mean rate; the rate between two drawings says nothing where trials take minutes.
+        # miniters: a drawing is due too where only the best has changed.
+        self._bar: Any = tqdm(
+            total=standing.total,
+            desc=standing.name,
+            unit=standing.unit,
+            dynamic_ncols=True,
+            mininterval=EVERY,
+            miniters=0,
+            smoothing=0,
+        )
 
-            with warnings.catch_warnings():
-                # In a notebook without ipywidgets tqdm.auto warns and shows text.
-                warnings.simplefilter("ignore")
-                from tqdm.auto import tqdm
-            self._bar = tqdm(total=total, desc=name, unit="trial", dynamic_ncols=True, mininterval=0.2)
+    def draw(self) -> None:
+        self._set()
+        self._bar.update(0)
 
-    def show(self, progress: dict[str, Any]) -> None:
-        """Shows a message `Progress`."""
-        if self._bar is None:
-            return
-        bar: Any = self._bar
-        bar.n = progress["finished"] + progress["stopped"] + progress["failed"]
-        words = [
-            f"{progress['stopped']} stopped",
-            f"{progress['failed']} failed",
-            f"{progress['running']} running",
-        ]
-        if progress["paused"] > 0:
-            words.insert(2, f"{progress['paused']} paused")
-        if progress["best"] is not None:
-            words.append(f"best {self._metric} {progress['best']:.4g} (trial {progress['best_trial']})")
-        bar.set_postfix_str(", ".join(words), refresh=False)
-        bar.update(0)
+    def _set(self) -> None:
+        self._bar.n, self._bar.initial = self.standing.done, self.standing.initial
+        self._bar.set_postfix_str(self.standing.words(), refresh=False)
 
-    def notice(self, text: str) -> None:
-        """A line above the bar, on stderr."""
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.write(f"lethe: {text}", file=sys.stderr)
+    def write(self, line: str, *, error: bool) -> None:
+        self._bar.write(line, file=sys.stderr if error else sys.stdout)
 
-    def log(self, trial: int, text: str) -> None:
-        """What a trial's function has printed, on stdout, each whole line after the trial's number."""
-        if self._quiet or self._bar is None:
-            return
-        *lines, rest = (self._unfinished.pop(trial, "") + text).split("\n")
-        # Of a bar that is drawn over and over, the last.
-        rest = rest.rsplit("\r", 1)[-1][-LINE:]
-        if rest:
-            self._unfinished[trial] = rest
-        for line in lines:
-            shown = line.rstrip("\r").rsplit("\r", 1)[-1]
-            self._bar.write(f"trial {trial}: {shown}", file=sys.stdout)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            for trial in list(self._unfinished):
-                self.log(trial, "\n")
-            bar: Any = self._bar
-            bar.refresh()
-            bar.close()
+    def last(self) -> None:
+        self._set()
+        self._bar.refresh()
+        self._bar.close()
