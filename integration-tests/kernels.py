@@ -19,11 +19,17 @@ def spark_kernel(environment: dict[str, str]) -> dict[str, str]:
     """What makes a Python kernel one for Spark: pyspark's own start-up file, which makes `spark`."""
     import pyspark
 
-    arguments = "--master local[2] --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false"
+    options = [
+        "--master local[2]",
+        "--conf spark.ui.enabled=false",
+        "--conf spark.ui.showConsoleProgress=false",
+    ]
+    # A JVM of seconds is not worth its second compiler.
+    options.append("--driver-java-options -XX:TieredStopAtLevel=1")
     return {
         **environment,
         "PYTHONSTARTUP": str(Path(pyspark.__file__).parent / "shell.py"),
-        "PYSPARK_SUBMIT_ARGS": f"{arguments} pyspark-shell",
+        "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"]),
     }
 
 

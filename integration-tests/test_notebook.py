@@ -14,7 +14,7 @@ from kernels import spark_kernel
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebooks" / "oblivious.ipynb"
 #: Less of everything: what takes time is each kernel's start.
-SMALL = {"epochs": 3, "trials": 3, "seeds": 1}
+SMALL = {"epochs": 3, "trials": 2, "seeds": 1}
 
 
 def test_it_is_committed_without_outputs_and_says_what_its_parameters_are() -> None:
@@ -55,7 +55,7 @@ def test_it_runs_unchanged(context: str, place: str, tmp_path: Path) -> None:
     )
     (shown,) = (output for output in outputs(notebook, "context") if output.output_type == "display_data")
     page = shown.data["text/html"]
-    count = {"single": 1, "search": 3, "ablation": 3, "distributed": 1}[context]
+    count = {"single": 1, "search": 2, "ablation": 3, "distributed": 1}[context]
     assert page.startswith(f"<p><b>{context}-"), "the live table has become the result"
     assert f"{count} trial{'s' if count > 1 else ''} ({count} finished)" in page
     if context == "ablation":
