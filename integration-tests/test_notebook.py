@@ -52,6 +52,7 @@ def test_it_runs_unchanged(context: str, place: str, tmp_path: Path) -> None:
         parameters={"context": context, **SMALL},
         cwd=tmp_path,
         progress_bar=False,
+        start_timeout=180,
     )
     (shown,) = (output for output in outputs(notebook, "context") if output.output_type == "display_data")
     page = shown.data["text/html"]

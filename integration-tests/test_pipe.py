@@ -55,7 +55,7 @@ def test_progress_is_plain_lines_and_cancelling_the_spark_jobs_returns_what_ther
             assert wait_for(lambda: len([line for line in lines() if "2 running" in line]) >= 2, 90)
             assert "cancelled" not in (tmp_path / "stderr").read_text()
             (tmp_path / "cancel").touch()
-            assert process.wait(30) == 0
+            assert process.wait(90) == 0
         finally:
             process.kill()
             process.wait()

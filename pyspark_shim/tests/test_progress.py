@@ -67,9 +67,10 @@ def test_rate_and_time_left_are_those_of_this_run(clock: Clock) -> None:
     found.take(progress(finished=20))
     assert found.rate is None
     clock.now += 20
-    found.take(progress(finished=25, stopped=5))
+    found.take(progress(finished=25, stopped=5, running=2, epochs=300))
     assert found.rate == pytest.approx(0.5)
     assert "30/60 trials [00:20<01:00, " in found.line()
+    assert found.line().endswith("5 stopped, 0 failed, 2 running, 300 epochs]")
     assert found.pace() == ["00:20 so far", "01:00 left", "0.50trial/s"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -80,13 +81,14 @@ class Standing:
         return pace
 
     def line(self) -> str:
-        """All of it."""
+        """All of it, and the epochs that were trained: where trials take hours nothing else changes."""
+        epochs = (self.progress or {}).get("epochs", 0)
+        trained = [f"{epochs} epochs"] if epochs and self.unit == "trial" else []
         of = "{n_fmt}" if self.total is None else "{n_fmt}/{total_fmt}"
-        return self._format(
-            f"{{desc}}: {of} {self.unit}s [{{elapsed}}<{{remaining}}, {{rate_fmt}}{{postfix}}]"
-        )
+        form = f"{{desc}}: {of} {self.unit}s [{{elapsed}}<{{remaining}}, {{rate_fmt}}{{postfix}}]"
+        return self._format(form, trained)
 
-    def _format(self, form: str) -> str:
+    def _format(self, form: str, further: Sequence[str] = ()) -> str:
         from tqdm import tqdm
 
         text: str = tqdm.format_meter(
@@ -97,6 +99,6 @@ class Standing:
             unit=self.unit,
             initial=self.initial,
             bar_format=form,
-            postfix=self.words(),
+            postfix=", ".join([word for word in (self.words(), *further) if word]),
         )
         return text
