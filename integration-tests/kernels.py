@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds that anything may take that a test waits for.
-WITHIN = 120.0
+WITHIN = 240.0
 
 
 def spark_kernel(environment: dict[str, str]) -> dict[str, str]:

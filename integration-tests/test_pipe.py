@@ -52,7 +52,7 @@ def test_progress_is_plain_lines_and_cancelling_the_spark_jobs_returns_what_ther
                 return [line for line in shown if line.startswith("search-")]
 
             # Both slots have trained for a while.
-            assert wait_for(lambda: len([line for line in lines() if "2 running" in line]) >= 2, 90)
+            assert wait_for(lambda: len([line for line in lines() if "2 running" in line]) >= 2, 180)
             assert "cancelled" not in (tmp_path / "stderr").read_text()
             (tmp_path / "cancel").touch()
             assert process.wait(90) == 0
