@@ -1,6 +1,7 @@
 """How a search on Spark is broken off, and what keeps one from starting; each in a process of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,9 @@ def test_a_killed_driver_process_ends_its_executors(endless: Program) -> None:
     printed = endless.rest()
     assert endless.process.returncode != 0
     assert f"lethe-driver (pid {driver}) has ended" in printed
+    log = re.search(r"its log is (\S+)", printed)
+    assert log is not None
+    assert Path(log[1]).is_file(), "it is kept for whoever reads that"
 
 
 def first_error(printed: str) -> str:

@@ -1,8 +1,16 @@
 """What can go wrong. The first line of each error names the thing and the remedy."""
 
+from __future__ import annotations
+
 
 class LetheError(Exception):
     """Base of all of Lethe's errors."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it."""
+        from lethe.notebook.error import render
+
+        return render(self)
 
 
 class ConfigError(LetheError, ValueError):

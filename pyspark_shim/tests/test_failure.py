@@ -2,7 +2,7 @@
 
 import pytest
 
-from lethe.session.failure import crashed, meaning
+from lethe.session.failure import cancelled, crashed, meaning, stopped
 
 PYTHON = """
   An exception was thrown from the Python worker. Please see the stack trace below.
@@ -43,3 +43,25 @@ def test_a_killed_python_worker_is_told_from_an_error_of_the_plan() -> None:
         RuntimeError("org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)")
     )
     assert not crashed(RuntimeError(PYTHON))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[SPARK_JOB_CANCELLED] Job 3 cancelled as part of cancellation of all jobs SQLSTATE: XXKDA",
+        "[SPARK_JOB_CANCELLED] Job 2 cancelled part of cancelled job group cell 4 SQLSTATE: XXKDA",
+        "Job 7 cancelled because Stage 9 was cancelled",
+        "[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008",
+    ],
+)
+def test_a_cancelled_job_is_told_from_a_failed_one(said: str) -> None:
+    assert cancelled(RuntimeError(f"org.apache.spark.SparkException: {said}"))
+    assert not cancelled(RuntimeError(ARITHMETIC))
+
+
+def test_a_job_that_ends_with_its_session_is_not_taken_for_cancelled() -> None:
+    error = RuntimeError(
+        "org.apache.spark.SparkException: Job 4 cancelled because SparkContext was shut down"
+    )
+    assert stopped(error)
+    assert not cancelled(error)

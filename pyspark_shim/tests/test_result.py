@@ -1,6 +1,7 @@
 """The result's tables, from a driver's answer."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,34 @@ def test_the_summary_has_parameters_that_only_some_trials_have() -> None:
     lines = str(result([trial(2, hparams={"optimizer": "adam"}), sgd])).splitlines()
     assert lines[1].split()[4:6] == ["optimizer", "momentum"]
     assert lines[3].split()[4:6] == ["sgd", "0.5"]
+
+
+def test_in_a_notebook_the_result_is_a_table_of_the_best_trials() -> None:
+    page = result([trial(number) for number in range(7)])._repr_html_()
+    assert "digits: 7 trials (7 finished) in 12.5 s" in page
+    assert re.findall(r'<tr><td style="text-align: right">(\d+)</td>', page) == ["6", "5", "4", "3", "2"]
+    assert "training took 80.0% of the time of 1 slot" in page
+    assert "best model: /x/best_model.pt" in page
+
+
+def test_what_users_wrote_is_text_in_the_page() -> None:
+    odd = {"<script>x</script>": "<b>&"}
+    stopped = {"type": "cancelled", "reason": "<i>Ctrl-C</i>"}
+    page = result([trial(0, hparams=odd)], end=stopped)._repr_html_()
+    assert "interrupted: &lt;i&gt;Ctrl-C&lt;/i&gt;" in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;&amp;" in page
+    assert "<script>" not in page
+    error = result([trial(0, state="failed", value=None, error="KeyError: '<b>'\n  at <x>")])._repr_html_()
+    assert "<pre>KeyError: &#x27;&lt;b&gt;&#x27;\n  at &lt;x&gt;</pre>" in error
+
+
+def test_the_page_of_an_ablation_study_is_its_table() -> None:
+    from lethe.ablation.report import AblationTable, Record
+
+    records = [Record(None, 0, 0.9, "finished"), Record("layer <a>", 0, 0.8, "finished")]
+    found = result([trial(0), trial(1)])
+    found.ablation = AblationTable.of(records, "accuracy", "max")
+    page = found._repr_html_()
+    assert found.ablation._repr_html_() in page
+    assert "layer &lt;a&gt;" in page

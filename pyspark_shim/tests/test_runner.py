@@ -15,7 +15,8 @@ from lethe.experiment.adviser import Adviser
 from lethe.experiment.runner import Runner
 from lethe.experiment.slots import Slots
 from lethe.flight import Peer
-from lethe.progress import ProgressLine
+from lethe.progress.base import Quiet
+from lethe.progress.standing import Standing
 
 WITHIN = 10.0
 OVER = {"type": "over", "end": {"type": "completed"}}
@@ -132,9 +133,9 @@ class Run:
             lost=lambda: lethe.ProcessError("lethe-driver has ended"),
         )
         adviser = Adviser.of(self.peer, "digits", search)
-        line = ProgressLine("digits", 3, "x", quiet=True)
+        quiet = Quiet(Standing("digits", 3, "x"))
         message = {"experiment": "digits", "source": {"type": "search"}, **plan}
-        runner = Runner(application, message, self.slots, preparer, adviser, line, self.rebuild)  # type: ignore[arg-type]
+        runner = Runner(application, message, self.slots, preparer, adviser, quiet, self.rebuild)  # type: ignore[arg-type]
         return runner.run()
 
 

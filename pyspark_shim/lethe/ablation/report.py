@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lethe.ablation.component import BASE
 from lethe.ablation.student import interval
-from lethe.result import tables
+from lethe.result import markup, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,27 +169,11 @@ class AblationTable:
 
     def __repr__(self) -> str:
         cells = self._cells()
-        left = [column for column, head in enumerate(cells[0]) if head in ("without", "error")]
-        return "\n".join([self.title, tables.text(cells, left), self.note])
+        return "\n".join([self.title, tables.text(cells, _left(cells)), self.note])
 
     def _repr_html_(self) -> str:
-        heads, *rows = ([html.escape(cell) for cell in row] for row in self._cells())
-        left = [head in ("without", "error") for head in heads]
-
-        def line(tag: str, cells: list[str]) -> str:
-            styles = ("left" if to_left else "right" for to_left in left)
-            inner = (
-                f'<{tag} style="text-align: {style}">{cell}</{tag}>'
-                for cell, style in zip(cells, styles, strict=True)
-            )
-            return f"<tr>{''.join(inner)}</tr>"
-
-        body = "\n".join(line("td", row) for row in rows)
-        return (
-            f'<table><caption style="text-align: left">{html.escape(self.title)}</caption>\n'
-            f"<thead>{line('th', heads)}</thead>\n<tbody>\n{body}\n</tbody></table>\n"
-            f"<p>{html.escape(self.note)}</p>"
-        )
+        cells = self._cells()
+        return f"{markup.table(cells, _left(cells), self.title)}\n<p>{markup.escape(self.note)}</p>"
 
 
 def _value(record: Record) -> float | None:
@@ -269,3 +252,8 @@ def _short(error: str | None) -> str:
     """Its first line."""
     first = (error or "").strip().partition("\n")[0]
     return first if len(first) <= 60 else f"{first[:59]}…"
+
+
+def _left(cells: list[list[str]]) -> list[int]:
+    """The columns that are no numbers."""
+    return [column for column, head in enumerate(cells[0]) if head in ("without", "error")]

@@ -110,8 +110,8 @@ class Application:
     def lost(self) -> ProcessError:
         """The error for a driver that has gone."""
         return ProcessError(
-            f"lethe-driver (pid {self.driver.pid}) has ended; run lagom again, which starts another\n"
-            f"{process.last_lines(self.driver.log)}".rstrip()
+            f"lethe-driver (pid {self.driver.pid}) has ended; run lagom again, which starts another; "
+            f"its log is {self.driver.log}\n{process.last_lines(self.driver.log)}".rstrip()
         )
 
     def keep_logs(self, target: Path) -> Path | None:
@@ -130,13 +130,19 @@ class Application:
         return target
 
     def close(self) -> None:
-        """Ends the driver; executors follow within seconds. In a forked child it does nothing."""
+        """Ends the driver; executors follow within seconds. The log of a driver that had ended by itself is
+        kept: an error names it. In a forked child it does nothing."""
         if self._owner != os.getpid():
             return
+        ended = not self.driver.alive()
         self.peer.close()
         self.driver.close()
         self._end_local_executor()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if ended:
+            shutil.rmtree(self.folder / "driver", ignore_errors=True)
+            shutil.rmtree(self.folder / "local", ignore_errors=True)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_local_executor(self) -> None:
         """Waits for the local executor, which goes when its driver does, before its files are removed."""

@@ -36,7 +36,8 @@ from lethe.experiment.runner import Runner
 from lethe.experiment.slots import count, slots_of
 from lethe.experiment.trials import Train, Trials, trials_of
 from lethe.function import Function
-from lethe.progress import ProgressLine
+from lethe.progress.choose import choose
+from lethe.progress.standing import Standing
 from lethe.result.model import TrainedModel, fetch_weights
 from lethe.result.result import Result
 from lethe.result.sql import Tables
@@ -91,11 +92,15 @@ def lagom(
         that gets a copy of the experiment's folder as it grows: with it a search is resumed on another host.
     store_options: of the store, by the names of the crate object_store ("aws_endpoint", …), beside those in
         the environment. They are written nowhere.
-    quiet: neither a progress line nor a summary.
+    quiet: shows nothing, neither while it runs nor at its end. Otherwise a terminal has a live line, a
+        notebook a table of trials that becomes the result, anything else a line now and then; the lines are
+        on stderr, the summary at the end on stdout.
     settings: of Lethe's processes; see `Settings`.
 
-    Ctrl-C cancels the experiment within seconds and returns what there is (`result.interrupted`); SIGTERM
-    cancels it and raises `Terminated`. Raises a LetheError whose first line says what to do.
+    Ctrl-C, a notebook's Interrupt, and cancelling its Spark job (`cancelAllJobs`, the caller's job
+    group, Spark's web page) end the experiment within seconds, and what there is is returned
+    (`result.interrupted`, `result.reason`); SIGTERM ends it and raises `Terminated`. Raises a LetheError
+    whose first line says what to do.
     """
     if not isinstance(train, Supervised | Registered | Function):
         if not callable(train):
@@ -204,7 +209,8 @@ def _run(
         message = plan(train, data, experiment, trials.source, folder, number)
         adviser = Adviser.of(owner.peer, folder.name, experiment)
         held = slots_of(owner, folder.name, number, _bundle(train, trials))
-        progress = ProgressLine(folder.name, trials.count, experiment.metrics[0], quiet)
+        standing = Standing(folder.name, trials.count, experiment.metrics[0], trials.epochs(train))
+        progress = choose(standing, experiment.metrics, number, owner.peer, quiet=quiet)
         rebuild = None if dataset is None else partial(Rebuild, owner, dataset.source)
         runner = Runner(owner, message, held, preparer, adviser, progress, rebuild)
         found = runner.run()
@@ -220,8 +226,7 @@ def _run(
     native = isinstance(train, Supervised)
     training = Training(type(experiment).__name__.lower(), message, signature)
     result = _result(owner, experiment, folder, found, best, preprocessing, table, training, native)
-    if not quiet:
-        print(result.summary())
+    progress.result(result)
     return result
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from lethe import flight, process
 from lethe.application.application import Application
 from lethe.errors import ExperimentError, Terminated
-from lethe.experiment.slots import Slots
+from lethe.experiment.slots import JobCancelled, Slots
 from lethe.experiment.watch import Watch
-from lethe.progress import ProgressLine
+from lethe.progress.base import Progress
 
 if TYPE_CHECKING:
     from lethe.dataset.rebuild import Rebuild
@@ -49,7 +49,7 @@ class Runner:
         slots: Slots,
         preparer: Preparer | None,
         adviser: Adviser | None,
-        progress: ProgressLine,
+        progress: Progress,
         rebuild: Callable[[], Rebuild] | None = None,
     ) -> None:
         self._application, self._plan, self._slots = application, plan, slots
@@ -64,7 +64,8 @@ class Runner:
         self._rebuild: Rebuild | None = None
 
     def run(self) -> dict[str, Any]:
-        """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is.
+        """The message `ExperimentResult`. Ctrl-C cancels the experiment and gives what there is, and so does
+        who cancels its Spark job.
 
         Raises ModelError before any trial starts if the first module cannot be used; ExperimentError,
         InstallError or ProcessError if the experiment cannot go on, after what the user's optimizer or
@@ -76,6 +77,8 @@ class Runner:
                 end = self._until_over()
             except KeyboardInterrupt:
                 end = self._cancel("interrupted (Ctrl-C)")
+            except JobCancelled as cancelled:
+                end = self._cancel(str(cancelled))
             except Terminated:
                 self._cancel("terminated (SIGTERM)")
                 raise
@@ -125,6 +128,7 @@ class Runner:
                 end: dict[str, Any] = event["end"]
                 return end
             self._look_at_data()
+            self._progress.draw()
             if event is not None:
                 self._handle(event)
             elif resumed and not self._started:

@@ -12,13 +12,17 @@ from collections.abc import Callable
 from lethe.application.application import Application
 from lethe.errors import ExperimentError, InstallError
 from lethe.session.base import Job, Session
-from lethe.session.failure import explain
+from lethe.session.failure import cancelled, explain, meaning, stopped
 from lethe.task.slot import SCHEMA, hold_slot, slot_task
 
 #: How often the slots' job is submitted again that Spark has aborted.
 RETRIES = 5
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
+
+
+class JobCancelled(Exception):
+    """Somebody has cancelled the slots' Spark job: the experiment is to end, with what there is."""
 
 
 class Slots(ABC):
@@ -32,7 +36,8 @@ class Slots(ABC):
     def check(self, notice: Callable[[str], None]) -> None:
         """To be called while the experiment runs: fills lost slots again.
 
-        Raises ExperimentError or InstallError if there is no slot and there will be none.
+        Raises ExperimentError or InstallError if there is no slot and there will be none, JobCancelled if
+        somebody has cancelled what holds them.
         """
 
     @abstractmethod
@@ -127,8 +132,10 @@ class SparkSlots(Slots):
 
     def _why(self, job: Job) -> str:
         if job.error is not None:
-            if not self._session.alive():
+            if not self._session.alive() or stopped(job.error):
                 raise ExperimentError("the Spark session was stopped while the experiment ran") from None
+            if cancelled(job.error):
+                raise JobCancelled(f"the slots' Spark job was cancelled: {meaning(str(job.error))}") from None
             error = explain(job.error, self._session, "run the slots' job")
             if isinstance(error, InstallError):
                 raise error from None

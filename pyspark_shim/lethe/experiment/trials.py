@@ -53,6 +53,14 @@ class Trials:
         wanted = expected if self.count is None else min(expected, self.count * most)
         return max(wanted, least)
 
+    def epochs(self, train: Train) -> int | None:
+        """That the first of listed trials runs, if that is known before; None of a search."""
+        listed = self.source.get("trials")
+        if not listed:
+            return None
+        own = listed[0]["hparams"].get("epochs") if isinstance(train, Supervised) else None
+        return train.epochs if own is None else int(own)
+
     def seed(self, seed: int, trial: int) -> int:
         """Of the trial, in an experiment of that seed."""
         return trial_seed(seed, self.replicates.get(trial, trial))

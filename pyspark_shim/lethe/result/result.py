@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lethe.errors import LetheError
-from lethe.result import tables
+from lethe.result import markup, tables
 from lethe.result.sql import Tables
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Trials in the table at the end.
 SHOWN = 5
 SHOWN_FRONT = 10
+#: Lines of an error there.
+ERROR_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ class Result:
         for one metric the best trial."""
         if len(self.objectives) == 1:
             return [] if self.best is None else [self.best]
-        return [self._best(trial) for trial in self._front()]
+        return [self._best(trial) for trial in self._front]
 
+    @cached_property
     def _front(self) -> list[dict[str, Any]]:
+        """Empty where there is one metric."""
         front = set(self._message.get("pareto", ()))
-        return [trial for trial in self._ranked() if trial["trial"] in front]
+        return [trial for trial in self._ranked if trial["trial"] in front]
 
     def _best(self, trial: dict[str, Any]) -> Best:
         metrics = {name: tables.number(value) for name, value in trial["metrics"].items()}
@@ -190,20 +194,56 @@ class Result:
 
     def summary(self) -> str:
         """The best trials, or the Pareto front, where the time went, and the path of the best model."""
-        states = [trial["state"] for trial in self._message["trials"]]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        head = f"{self.name}: {len(states)} trials ({counts}) in {self.wall_s:.1f} s"
-        lines = [head + (f", interrupted: {self.reason}" if self.interrupted else "")]
+        lines = [self._head()]
         if self.ablation is not None:
             lines.append(repr(self.ablation))
-        elif len(self.objectives) > 1 and (front := self._front()):
-            shown = f", {SHOWN_FRONT} of them shown" if len(front) > SHOWN_FRONT else ""
-            lines.append(f"Pareto front of {', '.join(self.objectives)}: {len(front)} trials{shown}")
-            lines.append(self._table(_spread(front, SHOWN_FRONT)))
-        elif ranked := self._ranked():
-            lines.append(self._table(ranked[:SHOWN]))
-        elif failed := [trial["error"] for trial in self._message["trials"] if trial["error"]]:
-            lines.append(f"no trial has a value; the first failed with: {failed[0].splitlines()[0]}")
+        elif trials := self._shown():
+            lines += [*self._front_line(), tables.text(self._cells(trials), left=(1,))]
+        elif error := self._first_error():
+            lines.append(f"no trial has a value; the first failed with: {error}")
+        return "\n".join([*lines, *self._foot()])
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        parts = [f"<p><b>{markup.escape(self._head())}</b></p>"]
+        if self.ablation is not None:
+            parts.append(self.ablation._repr_html_())
+        elif trials := self._shown():
+            front = "".join(self._front_line())
+            parts.append(markup.table(self._cells(trials), left=(1,), caption=front))
+        elif error := self._first_error():
+            from lethe.notebook.error import by_cells
+
+            parts.append("<p>no trial has a value; the first failed with:</p>")
+            parts.append(f"<pre>{markup.escape(by_cells(error))}</pre>")
+        foot = "<br>".join(markup.escape(line) for line in self._foot())
+        return "\n".join([*parts, *([f"<p>{foot}</p>"] if foot else [])])
+
+    def _head(self) -> str:
+        states = [trial["state"] for trial in self._message["trials"]]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        trials = "1 trial" if len(states) == 1 else f"{len(states)} trials"
+        head = f"{self.name}: {trials} ({counts}) in {self.wall_s:.1f} s"
+        return head + (f", interrupted: {self.reason}" if self.interrupted else "")
+
+    def _shown(self) -> list[dict[str, Any]]:
+        """The best trials, or of several objectives the Pareto front, or as much of it."""
+        return _spread(self._front, SHOWN_FRONT) if self._front else self._ranked[:SHOWN]
+
+    def _front_line(self) -> list[str]:
+        if not self._front:
+            return []
+        shown = f", {SHOWN_FRONT} of them shown" if len(self._front) > SHOWN_FRONT else ""
+        return [f"Pareto front of {', '.join(self.objectives)}: {len(self._front)} trials{shown}"]
+
+    def _first_error(self) -> str:
+        """Of the first trial that has one: what happened, and where."""
+        found = next((trial["error"] for trial in self._message["trials"] if trial["error"]), "")
+        return "\n".join(found.splitlines()[:ERROR_LINES])
+
+    def _foot(self) -> list[str]:
+        """Where the time went, and the path of the best model."""
+        lines = []
         training, loading = self.training_share, tables.loading_share(self._message)
         if training is not None and loading is not None:
             slots = len(self._message["slots"])
@@ -214,15 +254,17 @@ class Result:
         if self.best_model_path is not None:
             near = os.path.relpath(self.best_model_path)
             lines.append(f"best model: {self.best_model_path if near.startswith('..') else near}")
-        return "\n".join(lines)
+        return lines
 
+    @cached_property
     def _ranked(self) -> list[dict[str, Any]]:
         """Trials with a value, best first; of equals the earlier."""
         valued = [trial for trial in self._message["trials"] if trial["value"] is not None]
         sign = -1 if self.direction == "max" else 1
         return sorted(valued, key=lambda trial: (sign * trial["value"], trial["trial"]))
 
-    def _table(self, ranked: list[dict[str, Any]]) -> str:
+    def _cells(self, ranked: list[dict[str, Any]]) -> list[list[str]]:
+        """The heading, then a row for each of these trials."""
         # Those that only some of the trials have, too.
         hparams = list(dict.fromkeys(name for trial in ranked for name in trial["hparams"]))
         others = [name for name in ranked[0]["metrics"] if name not in self.objectives]
@@ -234,7 +276,7 @@ class Result:
             row += [trial["hparams"].get(name) for name in hparams]
             row += [trial["metrics"].get(name) for name in others]
             rows.append([tables.cell(value) for value in row])
-        return tables.text(rows, left=(1,))
+        return rows
 
     def __str__(self) -> str:
         return self.summary()

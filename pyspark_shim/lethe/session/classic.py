@@ -76,7 +76,10 @@ class ClassicSession(Session):
         return thread
 
     def mark(self, group: str, description: str) -> None:
-        self._context.setJobGroup(group, description)
+        # A tag, not a job group: that is the user's, and who cancels it, as the servers of notebooks do for a
+        # cell, cancels these jobs too.
+        self._context.addJobTag(group)
+        self._context.setJobDescription(description)
 
     def cancel(self, group: str) -> None:
-        self._context.cancelJobGroup(group)
+        self._context.cancelJobsWithTag(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lethe.errors import DataError, LetheError
+from lethe.errors import DataError, ExperimentError, LetheError
 from lethe.session import interpreter
 from lethe.session.base import Session
 
@@ -14,12 +14,26 @@ _PACKAGE = re.compile(
 _PYARROW = re.compile(r"PyArrow >= \S+ must be installed|PACKAGE_NOT_INSTALLED|UNSUPPORTED_PACKAGE_VERSION")
 _PROGRAM = re.compile(r'Cannot run program "([^"]+)"')
 _VERSION = re.compile(r"PYTHON_VERSION_MISMATCH")
+_CANCELLED = re.compile(r"SPARK_JOB_CANCELLED|\bJob \d+ cancelled\b|OPERATION_CANCELED")
+#: So are all jobs when the context is stopped.
+_STOPPED = "SparkContext was shut down"
 _CRASHED = re.compile(r"Python worker exited unexpectedly|Python worker failed to connect back")
 
 
 def crashed(error: BaseException) -> bool:
     """Whether a Python worker was killed: nothing that the plan or the interpreter did."""
     return _CRASHED.search(str(error)) is not None
+
+
+def stopped(error: BaseException) -> bool:
+    """Whether the job ended with its SparkContext."""
+    return _STOPPED in str(error)
+
+
+def cancelled(error: BaseException) -> bool:
+    """Whether the job was cancelled, by whoever may: with all jobs, with its group (as notebooks do), or by
+    "kill" on Spark's web page."""
+    return _CANCELLED.search(str(error)) is not None and not stopped(error)
 
 
 def explain(error: Exception, session: Session, doing: str) -> LetheError:
@@ -35,6 +49,8 @@ def explain(error: Exception, session: Session, doing: str) -> LetheError:
         return interpreter.other_python(interpreter.name(session), "of another version")
     if _PYARROW.search(text):
         return interpreter.lacks(interpreter.name(session), "pyarrow")
+    if cancelled(error):
+        return ExperimentError(f"the Spark job that was to {doing} was cancelled: {meaning(text)}")
     return DataError(f"Spark could not {doing}: {meaning(text)}")
 
 

@@ -1,0 +1,1 @@
+"""What Lethe does in a notebook's kernel."""
