@@ -113,6 +113,15 @@ def test_a_search_of_gangs_and_then_the_best_on_all_slots(dataset: lethe.Dataset
     assert accuracy(best.best_model(), dataset.validation) == pytest.approx(best.best.value)
 
 
+def test_an_ablation_whose_trials_are_gangs(dataset: lethe.Dataset) -> None:
+    context = lethe.Ablation(
+        metric="accuracy", direction="max", base=HPARAMS, hparams={"width": 8}, workers_per_trial=2
+    )
+    result = run(training(epochs=2), dataset, context, slots=2)
+    assert list(result.trials["state"]) == ["finished"] * 2
+    assert list(result.slots["trials"]) == [2, 2]
+
+
 def test_batch_norm_and_precision_are_asked_for_by_name(dataset: lethe.Dataset) -> None:
     def normed(hparams: dict[str, Any], inputs: int) -> torch.nn.Module:
         return torch.nn.Sequential(mlp(hparams, inputs), torch.nn.BatchNorm1d(10))

@@ -11,6 +11,7 @@ import pytest
 import lethe
 from lethe.experiment.code import code, source
 from lethe.experiment.plan import folder, plan, tidy
+from lethe.version import PROTOCOL
 
 
 def generator(hparams: dict[str, Any], inputs: int, bias: bool = True) -> Any:
@@ -85,7 +86,7 @@ def test_the_plan_has_retries_code_and_how_it_goes_on(tmp_path: Path) -> None:
     assert found["source"]["budget"] == {"trials": 3}
     assert found["code"]["model"].startswith("def generator(hparams")
     assert found["directory"] == str(tmp_path / "digits")
-    assert (found["slots"], found["protocol"]) == (2, 4)
+    assert (found["slots"], found["protocol"]) == (2, PROTOCOL)
 
 
 def test_an_experiment_that_never_began_leaves_its_name_free(tmp_path: Path) -> None:

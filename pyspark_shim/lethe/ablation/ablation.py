@@ -16,6 +16,7 @@ from lethe.ablation.report import AblationTable, Record
 from lethe.contexts import Entry, Listing
 from lethe.errors import ConfigError
 from lethe.space.values import same
+from lethe.workers import Workers, workers_of
 
 if TYPE_CHECKING:
     from lethe.dataset.dataset import Dataset
@@ -55,6 +56,7 @@ class Ablation(Listing):
     retry_exceptions: how often after an exception in its own code.
     select: "last": a trial's value is that of its last report; "best": of its best report.
     confidence: of the intervals, between 0 and 1.
+    workers_per_trial: slots that each trial takes at once; see `Distributed`.
 
     Repetition k of the base and of each component begin with the same random state: differences are taken
     within each repetition. Layers that stay have the same initial weights as in the base; a module of another
@@ -81,6 +83,7 @@ class Ablation(Listing):
     retry_exceptions: int = 0
     select: str = "last"
     confidence: float = 0.95
+    workers_per_trial: Workers = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str) or not self.metric:
@@ -98,6 +101,8 @@ class Ablation(Listing):
             checks.above("Ablation: trial_seconds", self.trial_seconds)
         checks.whole("Ablation: retries", self.retries, 0)
         checks.whole("Ablation: retry_exceptions", self.retry_exceptions, 0)
+        checks.seconds("Ablation: checkpoint_seconds", self.checkpoint_seconds)
+        workers_of("Ablation: workers_per_trial", self.workers_per_trial)
         if self.select not in ("last", "best"):
             raise ConfigError(f'Ablation: select must be "last" or "best", not {self.select!r}')
         checks.above("Ablation: confidence", self.confidence)
@@ -164,6 +169,7 @@ class Ablation(Listing):
                 one.without,
                 None if one.component is None else one.component.dataset,
                 one.generator if one.model is not None or one.layers else None,
+                self.workers_per_trial,
             )
             for one in self.trials(dataset)
         ]
