@@ -28,8 +28,8 @@ def environment(name: str, shared: bool = False) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     # They are whole, and what is left out of them is left out on purpose.
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "-r", str(requirements)], check=True)
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(python)]
+    subprocess.run([*uv, "--no-deps", "-r", str(requirements)], check=True)
     if shared:
         packages = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
         (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
