@@ -5,6 +5,7 @@ The connection `spark_default` names the cluster. `python -m lethe.pack` makes t
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
@@ -39,8 +40,6 @@ def read_best(folder: str) -> dict:
 def register(folder: str, registry: str, best: dict) -> str:
     """Puts the model into the registry's folder under the next version, and into MLflow where one is
     configured."""
-    import shutil
-
     models = Path(registry) / "digits"
     models.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdigit()), default=0)
