@@ -44,7 +44,7 @@ def register(folder: str, registry: str, best: dict) -> str:
     models.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdigit()), default=0)
     coming = models / f".{version}"
-    coming.mkdir()
+    coming.mkdir(exist_ok=True)
     for name in ("best.json", "best_model.pt"):
         shutil.copy(Path(folder) / name, coming)
     # Whoever reads the registry sees a whole version or none.
