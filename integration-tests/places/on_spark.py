@@ -3,12 +3,15 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 from conftest import lethe_processes, wait_for
+from connect import REMOTE, connect_server
 from programs import Program, training_now
 from pyspark.sql import functions as F
 from searches import accuracy, search, training
@@ -16,15 +19,10 @@ from searches import accuracy, search, training
 import lethe
 
 CONNECT = """
-    import pyarrow.parquet as pq
-    from pyspark.sql import SparkSession, functions as F
+    from pyspark.sql import functions as F
 
-    pq.write_table(table, "digits.parquet")
-    spark = SparkSession.builder.remote("local[2]").getOrCreate()
-    frame = spark.read.parquet(os.path.abspath("digits.parquet")).repartition(2)
-    dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
     result = lethe.lagom(training(epochs=2), dataset, search(3), slots=2, quiet=True)
-    say(states=list(result.trials["state"]), slots=len(result.slots), rows=dataset.train.to_arrow().num_rows)
+    say(states=list(result.trials["state"]), rows=dataset.train.to_arrow().num_rows)
     broken = frame.withColumn("digit", F.udf(lambda digit: 1 // 0, "int")("digit"))
     data = lethe.Dataset.from_spark(broken, "pixels", "digit").split(validation=0.2)
     try:
@@ -34,8 +32,6 @@ CONNECT = """
     say(ready=True)
     result = lethe.lagom(training(epochs=100000), dataset, search(4), slots=2, quiet=True)
     say(interrupted=result.interrupted, trials=len(result.trials))
-    lethe.shutdown()
-    spark.stop()
 """
 
 
@@ -96,11 +92,12 @@ def test_ctrl_c_cancels_the_job_and_returns_the_partial_result(dataset: lethe.Da
     assert wait_for(lambda: not training_now(before), 10)
 
 
-def test_connect(connects: None) -> None:
+def test_connect(tmp_path: Path) -> None:
+    if int(pyspark.__version__.split(".")[0]) < 4:
+        pytest.skip("before 4.0 pip's package has no Connect server")
     before = lethe_processes()
-    with Program(CONNECT) as program:
-        said = program.says()
-        assert said == {"states": ["finished"] * 3, "slots": 2, "rows": 1438}
+    with connect_server(tmp_path) as remote, Program(REMOTE, CONNECT, remote=remote) as program:
+        assert program.says() == {"states": ["finished"] * 3, "rows": 1438}
         assert program.says() == {
             "error": "Spark could not compute the dataset: ZeroDivisionError: "
             "integer division or modulo by zero"
@@ -112,11 +109,3 @@ def test_connect(connects: None) -> None:
         assert said["interrupted"]
         assert said["trials"] >= 2
         program.rest()
-
-
-@pytest.fixture
-def connects() -> None:
-    import pyspark
-
-    if int(pyspark.__version__.split(".")[0]) < 4:
-        pytest.skip("before 4.0 pip's package has no Connect server")
