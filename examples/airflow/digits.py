@@ -3,12 +3,11 @@
     spark-submit … digits.py search --out FOLDER --trials 20
     spark-submit … digits.py train --out FOLDER --workers 1 --hparams '{"lr": 0.005, "width": 64}'
 
-In the folder it leaves `best.json` (hyperparameters, metrics) and `best_model.pt` (TorchScript).
+In the folder it leaves `best.json` (hyperparameters, metrics) and `model`, for `lethe.load`.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +46,6 @@ else:
 
 result = lethe.lagom(train, digits, context, directory=str(options.out))
 best = {"experiment": result.name, "hparams": result.best.hparams, "metrics": result.best.metrics}
-shutil.copy(result.best_model_path, options.out / "best_model.pt")
+result.save(options.out / "model")
 (options.out / "best.json").write_text(json.dumps(best, indent=2))
 spark.stop()

@@ -44,9 +44,8 @@ def register(folder: str, registry: str, best: dict) -> str:
     models.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdigit()), default=0)
     coming = models / f".{version}"
-    coming.mkdir(exist_ok=True)
-    for name in ("best.json", "best_model.pt"):
-        shutil.copy(Path(folder) / name, coming)
+    shutil.copytree(Path(folder) / "model", coming, dirs_exist_ok=True)
+    shutil.copy(Path(folder) / "best.json", coming)
     # Whoever reads the registry sees a whole version or none.
     coming.rename(models / str(version))
     if "MLFLOW_TRACKING_URI" in os.environ:
