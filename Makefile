@@ -1,5 +1,6 @@
 # make demo    sets up and runs the digits search on local Spark
 # make test    sets up, lints and runs all tests
+# make test-places   the same in other places: standalone cluster, other Spark versions, Airflow
 # make lint    formats and types only
 # make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-scheduler, bench-search for each of these
 # make setup   virtual environment, packages, release build, wheel
@@ -32,7 +33,7 @@ PYTHON_ENV := PYSPARK_PYTHON=$(BIN)/python PYSPARK_DRIVER_PYTHON=$(BIN)/python
 SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/build.rs pyspark_shim/pyproject.toml pyspark_shim/hatch_build.py \
 	$(shell find flight driver executor pyspark_shim/src pyspark_shim/lethe -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
 
-.PHONY: demo test lint bench setup
+.PHONY: demo test test-places lint bench setup
 
 demo: $(WHEEL)
 	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell" \
@@ -41,7 +42,11 @@ demo: $(WHEEL)
 test: lint $(WHEEL) $(HADOOP)
 	$(CARGO_ENV) $(CARGO) test $(SELECTION)
 	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . pyspark_shim/tests
-	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests
+	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests --ignore integration-tests/places
+
+# With environments of their own, under .venv-places.
+test-places: $(WHEEL)
+	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests/places --durations 10
 
 lint: $(PACKAGES)
 	$(CARGO) fmt --check

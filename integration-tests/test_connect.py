@@ -1,59 +1,17 @@
 """Two Spark Connect sessions at once on one server: each has its own driver and its own executor."""
 
-import os
-import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
-import pyspark
 import pytest
 from conftest import lethe_processes, wait_for
-from programs import Program, executable, spark_home
-
-REMOTE = """
-    from pyspark.sql import SparkSession
-
-    spark = SparkSession.builder.remote({remote!r}).create()
-    frame = spark.createDataFrame(table).repartition(2)
-    dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from connect import REMOTE, connect_server
+from programs import Program, executable
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    port, home = free_port(), folder / "spark"
-    home.mkdir()
-    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    arguments = [
-        str(submit),
-        *("--master", "local[4]"),
-        *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
-        *("--conf", f"spark.connect.grpc.binding.port={port}"),
-        *("--conf", "spark.ui.enabled=false"),
-        "spark-internal",
-    ]
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, **spark_home(home)})
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        assert wait_for(listens, 90), (folder / "server.log").read_text()[-2000:]
-        yield f"sc://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+    with connect_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 def test_two_sessions_search_at_once_and_leave_nothing(server: str) -> None:

@@ -13,6 +13,8 @@ from lethe.errors import InstallError
 PROTOCOL = 5
 #: The torch that the trainer is built for.
 TORCH = "2.13.0"
+#: Where an environment that `lethe.pack` packed has libtorch, without torch in Python.
+PACKED = Path(__file__).parent / "libtorch"
 
 
 def installed(package: str) -> str | None:
@@ -21,6 +23,14 @@ def installed(package: str) -> str | None:
         return importlib.metadata.version(package).split("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def libtorch() -> Path:
+    """The folder of the libraries that a trainer loads.
+
+    Raises InstallError as `require_torch` does.
+    """
+    return PACKED if PACKED.is_dir() else require_torch()
 
 
 def require_torch() -> Path:

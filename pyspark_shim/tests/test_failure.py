@@ -13,6 +13,15 @@ ZeroDivisionError: division by zero
 
 \tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:581)
 """
+CONNECT_4_3 = """
+  An exception was thrown from the Python worker. Please see the stack trace below.
+[PYTHON_EXCEPTION] An exception was thrown from the Python worker: Traceback (most recent call last):
+  File "/x/job.py", line 7, in <lambda>
+    return 1 / 0
+           ~~^~~
+ZeroDivisionError: division by zero
+ SQLSTATE: 38000
+"""
 ARITHMETIC = """An error occurred while calling o84.collectToPython.
 : org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 0.0 failed 1 times
 \tat org.apache.spark.scheduler.DAGScheduler.abortStage(DAGScheduler.scala:1)
@@ -28,6 +37,7 @@ PLAIN = """An error occurred while calling o84.collectToPython.
     ("text", "line"),
     [
         (PYTHON, "ZeroDivisionError: division by zero"),
+        (CONNECT_4_3, "ZeroDivisionError: division by zero"),
         (ARITHMETIC, "[DIVIDE_BY_ZERO] Division by zero. Use `try_divide`."),
         (PLAIN, "SparkContext has been shutdown"),
         ("", "an error without a message"),

@@ -59,7 +59,7 @@ def meaning(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
     # The last line of a Python traceback, which stands before the Java stack.
     for index, line in enumerate(lines):
-        if line.startswith("Traceback (most recent call last)"):
+        if line.endswith("Traceback (most recent call last):"):
             for after in text.splitlines()[index + 1 :]:
                 if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit|Warning)\b", after):
                     return after.strip()

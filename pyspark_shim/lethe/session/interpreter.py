@@ -122,7 +122,8 @@ def lacks(program: str, package: str) -> InstallError:
             f"install torch=={TORCH}"
         )
     return InstallError(
-        f"the Spark executors' interpreter {program} has no {package}; install lethe there, or set "
+        f"the Spark executors' interpreter {program} has no {package}; install lethe there, ship "
+        "it (python -m lethe.pack env.tar.gz), or set "
         f"PYSPARK_PYTHON to an interpreter that has it, as in PYSPARK_PYTHON={sys.executable}"
     )
 

@@ -17,7 +17,7 @@ from lethe import process
 from lethe.errors import InstallError, ProcessError
 from lethe.task.place import Place
 from lethe.task.request import Request
-from lethe.version import PROTOCOL, require_lethe, require_torch
+from lethe.version import PROTOCOL, libtorch, require_lethe
 
 #: One heap for all threads that serves large buffers too and gives back what is free over 128 MiB,
 #: more than a put holds at once. Buffers that are mapped anew for each batch cost more than what is done with
@@ -122,7 +122,7 @@ def _kill(pid: int, started: int | None) -> None:
 
 
 def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -> dict[str, Any]:
-    libtorch = require_torch()
+    libraries = libtorch()
     beside = Path(__file__).resolve().parents[2] / "torch" / "lib"
     return {
         "token": request.token,
@@ -137,7 +137,7 @@ def _config(request: Request, place: Place, home: Path, info: Path, log: Path) -
         "log": str(log),
         "trainer": _trainer(request.trainer),
         "python": sys.executable,
-        "libtorch": None if beside == libtorch.resolve() and request.trainer is None else str(libtorch),
+        "libtorch": None if beside == libraries.resolve() and request.trainer is None else str(libraries),
         "memory_limit": request.memory_limit,
         "disk_limit": request.disk_limit,
         "threads": request.threads,
