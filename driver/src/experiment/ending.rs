@@ -73,8 +73,11 @@ impl Experiment {
     pub(super) fn end_if_done(&mut self, out: &mut Vec<Action>) {
         match self.state.course {
             Course::Searching => {
+                // Ranks of a gang that has ended are still to say so; their executors see to it that they do.
                 let idle = |experiment: &Self| {
-                    experiment.state.counts.running == 0 && experiment.state.counts.ahead == 0
+                    experiment.state.counts.running == 0
+                        && experiment.state.counts.ahead == 0
+                        && experiment.state.slots.values().all(|slot| slot.running.is_none())
                 };
                 // Nothing runs and nothing will begin, but a paused trial may be worth going on.
                 if idle(self) && !self.has_more() {

@@ -105,7 +105,8 @@ fn an_exception_on_any_rank_is_the_trials() {
     let actions = bench.ended(1, 0, 1, failed("ValueError: no"));
     assert_eq!(stopped(&actions), [0]);
     assert_eq!(bench.trial(0).error.as_deref(), Some("ValueError: no"));
-    assert!(over(&actions).is_some());
+    assert!(over(&actions).is_none(), "the other rank is to say that it has ended");
+    assert!(over(&bench.ended(0, 0, 1, Outcome::Stopped)).is_some());
 }
 
 #[test]

@@ -415,7 +415,7 @@ impl World {
             let of = held.spec.gang.map_or(0, |gang| gang.rank);
             // Of a gang that was given up, others may be at work still.
             held.spec.trial == spec.trial
-                && (spec.gang.is_none() || held.spec.attempt == spec.attempt && of == rank)
+                && (held.spec.gang.is_none() || held.spec.attempt == spec.attempt && of == rank)
         });
         // A worker whose slot was lost may not know it yet: then its slot has left, and the mail says so.
         assert!(!twice, "a trial is on two slots");
