@@ -457,6 +457,10 @@ impl World {
         paused
             .retain(|trial| !self.experiment.state.borrowers.values().flatten().any(|other| other == trial));
         let running = self.running();
+        let had_ended: BTreeSet<u32> = (self.experiment.state.trials.iter())
+            .filter(|trial| matches!(trial.phase, Phase::Ended(_)))
+            .map(|trial| trial.number)
+            .collect();
         log.resumed(0, &plan).unwrap();
         self.log = Some(log);
         let actions = replayed.restart(self.settings.clone(), changed());
@@ -475,7 +479,7 @@ impl World {
         let over =
             |trial: &u32| matches!(self.experiment.state.trials[*trial as usize].phase, Phase::Ended(_));
         let closed = std::mem::take(&mut self.closed);
-        self.ended.extend(closed.into_iter().filter(|(trial, _)| over(trial)));
+        self.ended.extend(closed.into_iter().filter(|(trial, _)| had_ended.contains(trial)));
         self.over = None;
         let promoted = |trial| {
             actions
