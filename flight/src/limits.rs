@@ -29,4 +29,4 @@ pub const STORE_KEYS: usize = 100_000;
 /// One of them, bytes.
 pub const STORE_KEY_BYTES: usize = 1000;
 /// Keys and values of one gang's store, bytes.
-pub const STORE_BYTES: usize = 64 << 20;
+pub const STORE_BYTES: usize = 16 << 20;

@@ -75,6 +75,10 @@ impl Experiment {
         if !waits {
             return;
         }
+        if self.state.slots.values().any(|slot| !slot.ready) {
+            // They have come, and prepare their data.
+            return self.start_gather_timer(number, !gathering.settles, out);
+        }
         if !gathering.settles {
             // It begins at once where there are as many as it needs.
             self.state.gathering = Some(Gathering { settles: true, ..gathering });

@@ -20,6 +20,7 @@ use super::chronicle::{Chronicle, now_ms};
 use super::engine::{Asked, Engine};
 use super::feed::{Feed, Request};
 use super::files::TrialFiles;
+use super::gangs::Gangs;
 use super::logs::Logs;
 use super::timers::Timers;
 use crate::experiment::{Action, Event, SlotKey};
@@ -86,6 +87,7 @@ pub struct Actor {
     engine: Engine,
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
+    gangs: Arc<Gangs>,
     /// Once something is printed, until the end: it holds a thread.
     logs: Option<Logs>,
     slots: HashMap<SlotKey, Connection>,
@@ -112,6 +114,7 @@ impl Actor {
         engine: Engine,
         feed: Arc<Feed>,
         files: Arc<TrialFiles>,
+        gangs: Arc<Gangs>,
     ) -> Self {
         // A slot's key is not used again after a resume.
         let next_slot = chronicle.next_slot();
@@ -121,6 +124,7 @@ impl Actor {
             engine,
             feed,
             files,
+            gangs,
             logs: None,
             slots: HashMap::new(),
             next_slot,
@@ -352,6 +356,7 @@ impl Actor {
 
     fn trial_ended(&mut self, trial: u32, state: TrialState, error: Option<String>) {
         tracing::debug!(experiment = self.name, trial, ?state, error, "trial ended");
+        self.gangs.drop_of(trial);
         self.files.end(trial, self.chronicle.experiment().best());
         self.feed.settle_all(trial);
         if self.engine.is_external() && !self.told.remove(&trial) {

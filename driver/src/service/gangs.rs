@@ -37,6 +37,13 @@ impl Gangs {
     }
 }
 
+impl Gangs {
+    /// The trial has ended.
+    pub fn drop_of(&self, trial: u32) {
+        lock(&self.stores).by_trial.remove(&trial);
+    }
+}
+
 impl Stores {
     fn of(&mut self, trial: u32, attempt: u32) -> Result<Arc<Store>> {
         match self.by_trial.get(&trial) {
@@ -226,5 +233,7 @@ mod tests {
             gangs.call(call(trial + 2, 1, set("a", ""))).await.unwrap();
         }
         assert_eq!(lock(&gangs.stores).by_trial.len(), STORES);
+        gangs.drop_of(3 + STORES as u32 - 1);
+        assert_eq!(lock(&gangs.stores).by_trial.len(), STORES - 1);
     }
 }

@@ -75,13 +75,14 @@ impl Registry {
         let feed = Arc::new(Feed::new());
         let Opened { chronicle, engine, files, first } = open(&plan, setup, initial, &feed).await?;
         let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let gangs = Arc::<Gangs>::default();
         {
             let mut experiments = lock(&self.experiments);
             let data = Arc::new(Mutex::new(plan.data.clone()));
             let handle = Handle {
                 feed: feed.clone(),
                 files: files.clone(),
-                gangs: Arc::default(),
+                gangs: gangs.clone(),
                 data,
                 space,
                 mailbox,
@@ -89,7 +90,7 @@ impl Registry {
             experiments.insert(plan.experiment.clone(), handle);
         }
         tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");
-        let actor = Actor::new(plan.experiment, chronicle, engine, feed, files);
+        let actor = Actor::new(plan.experiment, chronicle, engine, feed, files, gangs);
         tokio::spawn(actor.run(commands, first));
         Ok(())
     }

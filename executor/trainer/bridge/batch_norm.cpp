@@ -19,6 +19,8 @@ namespace {
 
 // One training thread sets it and the module's forward runs on that thread.
 thread_local c10d::ProcessGroup* shared = nullptr;
+// 0 while rows go through that only stand in for none.
+thread_local double counts = 1;
 
 struct Sum : torch::autograd::Function<Sum> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& values, int64_t group) {
@@ -51,26 +53,30 @@ at::Tensor batch_norm(
     bool cudnn) {
   if (shared == nullptr || !training || input.dim() < 2)
     return at::native::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn);
-  const at::Tensor rows = input.to(at::kFloat);
+  const at::Tensor rows = input.scalar_type() == at::kDouble ? input : input.to(at::kFloat);
   const int64_t channels = input.size(1);
   std::vector<int64_t> others{0};
   std::vector<int64_t> shape(input.dim(), 1);
   for (int64_t i = 2; i < input.dim(); i++) others.push_back(i);
   shape[1] = channels;
   const double count = static_cast<double>(input.numel()) / static_cast<double>(std::max<int64_t>(channels, 1));
+  const auto group = reinterpret_cast<int64_t>(shared);
+  // The mean first: a difference of large sums would lose the digits of the variance.
   const at::Tensor sums = Sum::apply(
-      at::cat({rows.sum(others), rows.square().sum(others), at::full({1}, count, rows.options())}),
-      reinterpret_cast<int64_t>(shared));
-  const at::Tensor total = sums.slice(0, 2 * channels);
-  const at::Tensor mean = sums.slice(0, 0, channels) / total;
-  const at::Tensor variance = (sums.slice(0, channels, 2 * channels) / total - mean.square()).clamp_min(0);
+      at::cat({rows.sum(others, false, at::kDouble), at::full({1}, count, rows.options().dtype(at::kDouble))}) * counts,
+      group);
+  const at::Tensor total = sums.slice(0, channels).clamp_min(1).detach();
+  const at::Tensor mean = (sums.slice(0, 0, channels) / total).to(rows.scalar_type());
+  const at::Tensor centred = rows - mean.view(shape);
+  const at::Tensor squares = Sum::apply(centred.square().sum(others, false, at::kDouble) * counts, group);
+  const at::Tensor variance = (squares / total).to(rows.scalar_type());
   if (running_mean.has_value() && running_mean->defined()) {
     at::Tensor kept_mean = *running_mean, kept_var = *running_var;
-    const at::Tensor unbiased = variance.detach() * (total.detach() / (total.detach() - 1).clamp_min(1));
-    kept_mean.mul_(1 - momentum).add_(mean.detach(), momentum);
-    kept_var.mul_(1 - momentum).add_(unbiased, momentum);
+    const at::Tensor unbiased = squares.detach() / (total - 1).clamp_min(1);
+    kept_mean.mul_(1 - momentum).add_(mean.detach().to(kept_mean.scalar_type()), momentum);
+    kept_var.mul_(1 - momentum).add_(unbiased.to(kept_var.scalar_type()), momentum);
   }
-  at::Tensor out = (rows - mean.view(shape)) * at::rsqrt(variance + eps).view(shape);
+  at::Tensor out = centred * at::rsqrt(variance + eps).view(shape);
   if (weight.has_value() && weight->defined()) out = out * weight->view(shape);
   if (bias.has_value() && bias->defined()) out = out + bias->view(shape);
   return out.to(input.scalar_type());
@@ -96,6 +102,9 @@ char* lethe_share_batch_norm(LetheGroup* group) {
       (void)replaced;
     }
     shared = group == nullptr ? nullptr : group->group.get();
+    counts = 1;
   });
 }
+
+void lethe_batch_norm_counts(int on) { counts = on != 0 ? 1 : 0; }
 }

@@ -75,9 +75,16 @@ struct LetheStoreCalls {
   char* (*add)(void* context, const char* key, int64_t amount, int64_t* sum);
   char* (*remove)(void* context, const char* key, int* there);
 };
-// Listens on `host`. The store's context must live as long as the group.
+// Listens on `host`. The others have `timeout_ms` to come, and later `patience_ms` for each operation. The store's
+// context must live as long as the group.
 char* lethe_group_new(
-    const char* host, int rank, int world, int64_t timeout_ms, LetheStoreCalls calls, LetheGroup** out);
+    const char* host,
+    int rank,
+    int world,
+    int64_t timeout_ms,
+    int64_t patience_ms,
+    LetheStoreCalls calls,
+    LetheGroup** out);
 void lethe_group_free(LetheGroup* group);
 // In its place, over all ranks.
 char* lethe_group_sum(LetheGroup* group, at::Tensor* tensor);
@@ -98,6 +105,8 @@ char* lethe_reducer_prepare(LetheReducer* reducer, const at::Tensor* loss);
 
 // For the calling thread: batch norm in training mode over the rows of all ranks; null ends it.
 char* lethe_share_batch_norm(LetheGroup* group);
+// For the calling thread: whether the rows of a batch count in it.
+void lethe_batch_norm_counts(int on);
 // For the calling thread: begins and ends mixed precision in bfloat16 on the CPU (device -1) or a GPU.
 char* lethe_autocast(int device, int on);
 

@@ -105,13 +105,21 @@ extern "C" {
 char* lethe_text_new(const char* text) { return strdup(text); }
 
 char* lethe_group_new(
-    const char* host, int rank, int world, int64_t timeout_ms, LetheStoreCalls calls, LetheGroup** out) {
+    const char* host,
+    int rank,
+    int world,
+    int64_t timeout_ms,
+    int64_t patience_ms,
+    LetheStoreCalls calls,
+    LetheGroup** out) {
   return guarded([&] {
     const std::chrono::milliseconds timeout(timeout_ms);
     auto store = c10::make_intrusive<Store>(calls, timeout);
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host, false));
     auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, world, options);
+    // All are there: from here on one that trains is waited for.
+    backend->setTimeout(std::chrono::milliseconds(patience_ms));
     auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, world);
     group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, backend);
     group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
@@ -128,10 +136,18 @@ char* lethe_group_sum(LetheGroup* group, at::Tensor* tensor) {
 
 char* lethe_group_broadcast(LetheGroup* group, const at::Tensor* const* tensors, size_t count) {
   return guarded([&] {
-    // By dtype, as each of them is copied into one buffer.
-    std::map<c10::ScalarType, std::vector<at::Tensor>> by_type;
-    for (size_t i = 0; i < count; i++) by_type[tensors[i]->scalar_type()].push_back(tensors[i]->detach());
-    for (auto& [type, list] : by_type) c10d::broadcast_coalesced(group->group, list, 25 << 20, 0);
+    // As bytes: Gloo does not know all dtypes.
+    std::vector<at::Tensor> bytes;
+    std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+    for (size_t i = 0; i < count; i++) {
+      at::Tensor tensor = tensors[i]->detach();
+      if (tensor.numel() == 0) continue;
+      at::Tensor flat = tensor.contiguous().view({-1});
+      if (!tensor.is_contiguous()) copies.emplace_back(tensor, flat);
+      bytes.push_back(flat.view(at::kByte));
+    }
+    if (!bytes.empty()) c10d::broadcast_coalesced(group->group, bytes, 25 << 20, 0);
+    for (auto& [tensor, flat] : copies) tensor.copy_(flat.view(tensor.sizes()));
   });
 }
 

@@ -67,16 +67,12 @@ char* lethe_reducer_new(
   });
 }
 
-void lethe_reducer_free(LetheReducer* reducer) {
-  try {
-    delete reducer;
-  } catch (...) {
-    // It throws where a reduction was left unfinished, as after a rank that was lost.
-  }
-}
+void lethe_reducer_free(LetheReducer* reducer) { delete reducer; }
 
 char* lethe_reducer_prepare(LetheReducer* reducer, const at::Tensor* loss) {
   return guarded([&] {
+    // After the first step: buckets in the order in which gradients come. It also sees that the last reduction is done.
+    reducer->reducer->rebuild_buckets();
     reducer->reducer->prepare_for_forward();
     std::vector<at::Tensor> outputs;
     if (reducer->finds_unused) outputs.push_back(*loss);

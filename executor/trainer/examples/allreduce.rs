@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use lethe_flight::message::training::Rank;
 use lethe_trainer::Result;
 use lethe_trainer::gang::Memory;
 use lethe_trainer::torch::{Group, prepare};
@@ -11,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 const WORLD: u32 = 2;
 const WARM_UP: usize = 3;
+const WAIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
 
 fn measure(rank: u32, bytes: usize, repeats: usize, meeting: Memory) -> Result<Vec<f64>> {
     prepare(1)?;
-    let group = Group::new("127.0.0.1", rank, WORLD, Duration::from_secs(60), Box::new(meeting))?;
+    let group = Group::new("127.0.0.1", Rank { rank, world: WORLD }, WAIT, WAIT, Box::new(meeting))?;
     let mut tensor = Tensor::f_zeros([(bytes / 4).max(1) as i64], (Kind::Float, Device::Cpu))?;
     let mut seconds = Vec::new();
     for round in 0..WARM_UP + repeats {

@@ -44,6 +44,14 @@ impl Error {
         }
     }
 
+    /// Of a rank of a gang: what libtorch says of a connection is about another rank.
+    pub fn of_gang(self) -> Self {
+        match self {
+            Self::Torch(text) if text.contains("gloo") || text.contains("Gloo") => Self::Gang(text),
+            other => other,
+        }
+    }
+
     /// Says what was being done when libtorch failed.
     pub fn during(self, what: &str) -> Self {
         match self {

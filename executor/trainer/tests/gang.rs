@@ -122,6 +122,35 @@ fn ranks_have_the_loss_curve_of_one_rank() {
 }
 
 #[test]
+fn a_shared_batch_norm_keeps_its_digits_and_batches_in_parts_fit_together() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // Means a thousand times the deviation; 243 rows in batches of 32, the last of 19, which two ranks cut alike.
+    let (mut features, labels) = blobs(303);
+    features.iter_mut().for_each(|value| *value += 1000.0);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    let mut function = Supervised { lr: 1e-6, ..sgd(Some(Loss::CrossEntropy), vec![], 2) };
+    function.sync_batch_norm = true;
+    let whole = trial(&folder, "normed", view, function, none());
+    let expected = gang(&whole, 1, |_, _, _| {});
+    finished(&expected);
+    let found = gang(&whole, 2, |_, _, _| {});
+    finished(&found);
+    let of = |ran: &[Ran]| ran[0].reports[1].1["train_loss"];
+    assert!((of(&found) - of(&expected)).abs() < 1e-3, "{} is not {}", of(&found), of(&expected));
+    let mut parts = whole.clone();
+    let Function::Supervised(function) = &mut parts.spec.function else { panic!() };
+    function.accumulate = 8;
+    finished(&gang(&parts, 2, |_, _, _| {}));
+    // Of a last batch of one row batch norm wants to know nothing, wherever it is.
+    parts.spec.hparams.insert("batch_size".into(), 121.into());
+    for ran in gang(&parts, 2, |_, _, _| {}) {
+        let (Outcome::Failed { error } | Outcome::Lost { error }) = ran.ended.outcome else { panic!() };
+        assert!(error.contains("set drop_last=True") || error.contains("another rank"), "{error}");
+    }
+}
+
+#[test]
 fn all_ranks_end_with_the_same_weights() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
@@ -236,7 +265,9 @@ fn a_gang_goes_on_from_its_checkpoint_to_the_bit() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     // What ranks drop is drawn by their process, of which there is one here: a module that drops nothing.
-    let function = supervised(Some(Loss::CrossEntropy), vec![]);
+    let mut function = supervised(Some(Loss::CrossEntropy), vec![]);
+    // Ranks wait for each other in the forward pass too.
+    function.sync_batch_norm = true;
     let mut whole = normed(&folder, 0, function, json!({"epochs": 4}));
     whole.spec.objective.direction = Direction::Min;
     let expected = gang(&whole, 2, |_, _, _| {});

@@ -156,6 +156,20 @@ fn an_elastic_gang_does_not_wait_where_all_expected_slots_are_free() {
 }
 
 #[test]
+fn a_gang_waits_for_slots_that_prepare_their_data() {
+    let mut bench = elastic(&[Workers { least: 1, most: 3 }], 3);
+    bench.slot(0, 0);
+    bench.handle(Event::SlotJoined { slot: SlotKey(1), number: 1 });
+    for _ in 0..3 {
+        let actions = bench.handle(Event::GatherTimeUp { trial: 0, attempt: 1 });
+        assert_eq!(actions, [Action::StartGatherTimer { trial: 0, attempt: 1, short: true }]);
+    }
+    bench.handle(Event::SlotReady { slot: SlotKey(1) });
+    let actions = bench.handle(Event::GatherTimeUp { trial: 0, attempt: 1 });
+    assert_eq!(ranks(&actions), [(0, 0, 0, 2), (1, 0, 1, 2)]);
+}
+
+#[test]
 fn a_gang_whose_slots_are_at_work_waits_on() {
     let mut bench = bench(&[1, 2], 2);
     bench.slot(0, 0);

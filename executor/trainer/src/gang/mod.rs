@@ -13,7 +13,7 @@ use std::time::Duration;
 use lethe_flight::message::dataset::Shard;
 use lethe_flight::message::training::Rank;
 use lethe_view::shard::slice;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 pub use line::Line;
 pub use memory::Memory;
@@ -23,8 +23,9 @@ use crate::error::{Error, Result};
 use crate::function::Flow;
 use crate::torch::Group;
 
-/// How long ranks wait for each other: at the beginning, and for one that validates or waits for a decision. One whose
-/// process ends is noticed at once.
+/// How long ranks wait for each other at the beginning.
+const JOIN: Duration = Duration::from_secs(10 * 60);
+/// How long they wait for one that validates or waits for a decision. One whose process ends is noticed at once.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// This rank, and its tie to the others.
@@ -46,7 +47,7 @@ impl Gang {
             ));
         }
         let store = meeting.store(attempt);
-        let group = Group::new(meeting.host(), rank.rank, rank.world, PATIENCE, store)?;
+        let group = Group::new(meeting.host(), rank, JOIN, PATIENCE, store)?;
         Ok(Self { rank, group })
     }
 
@@ -84,7 +85,7 @@ impl Gang {
     /// What rank 0 was told, and whether it wants a checkpoint: all ranks do the same.
     ///
     /// # Errors
-    /// If this rank's weights, by their fingerprint, are not rank 0's.
+    /// If the weights of some rank, by their fingerprint, are not rank 0's; on all ranks alike.
     pub fn agree(&self, flow: Flow, saves: bool, fingerprint: i64) -> Result<(Flow, bool)> {
         let code: i64 = match flow {
             Flow::Continue => 0,
@@ -94,12 +95,11 @@ impl Gang {
         let told = Tensor::from_slice(&[code, i64::from(saves), fingerprint]);
         self.group.broadcast(std::slice::from_ref(&told))?;
         let told = Vec::<i64>::try_from(&told)?;
-        if told[2] != fingerprint {
-            return Err(Error::trial(format!(
-                "rank {} has other weights than rank 0 after the same steps: the module must train the same way on \
-                 each worker, whatever its rows",
-                self.rank.rank
-            )));
+        if self.any(told[2] != fingerprint)? {
+            return Err(Error::trial(
+                "ranks have other weights after the same steps: the module must train the same way on each worker, \
+                 whatever its rows",
+            ));
         }
         let flow = match told[0] {
             0 => Flow::Continue,
@@ -107,6 +107,20 @@ impl Gang {
             _ => Flow::Pause,
         };
         Ok((flow, told[1] != 0))
+    }
+
+    /// Whether any rank says yes.
+    pub fn any(&self, yes: bool) -> Result<bool> {
+        let mut count = [f64::from(u8::from(yes))];
+        self.sum(&mut count)?;
+        Ok(count[0] > 0.0)
+    }
+
+    /// Whether all ranks have the number of rank 0.
+    pub fn same(&self, number: i64) -> Result<bool> {
+        let told = Tensor::from_slice(&[number]);
+        self.group.broadcast(std::slice::from_ref(&told))?;
+        Ok(!self.any(told.f_int64_value(&[0])? != number)?)
     }
 
     /// Rows of a batch of so many, of which each rank has its slice, `[rows, columns]`; on rank 0, in their order.
@@ -147,16 +161,4 @@ impl Gang {
         // What was to be done is done.
         _ = self.group.barrier();
     }
-}
-
-/// Whether libtorch's error is of a lost connection: in a backward pass it comes out as any other.
-pub fn is_lost(text: &str) -> bool {
-    text.contains("gloo") || text.contains("Gloo")
-}
-
-/// Whether any rank says yes.
-pub fn any(gang: &Gang, yes: bool) -> Result<bool> {
-    let mut count = Tensor::f_full([1], f64::from(u8::from(yes)), (Kind::Double, Device::Cpu))?;
-    gang.group().sum(&mut count)?;
-    Ok(count.f_double_value(&[0])? > 0.0)
 }

@@ -14,16 +14,23 @@ pub struct MeanLoss {
 impl MeanLoss {
     /// `mean` over so many rows, or over rows whose weights have this sum.
     pub fn add(&mut self, mean: f64, weight: f64) {
-        self.sum += mean * weight;
-        self.weight += weight;
+        // What counts nothing may be no number.
+        if weight != 0.0 {
+            self.sum += mean * weight;
+            self.weight += weight;
+        }
         self.any = true;
     }
 
-    /// Over the rows of all ranks.
-    pub fn share(&mut self, gang: &Gang) -> Result<()> {
-        let mut parts = [self.sum, self.weight, f64::from(u8::from(self.any))];
+    /// Each over the rows of all ranks.
+    pub fn share<'a>(means: impl IntoIterator<Item = &'a mut Self>, gang: &Gang) -> Result<()> {
+        let means: Vec<&mut Self> = means.into_iter().collect();
+        let mut parts: Vec<f64> =
+            means.iter().flat_map(|mean| [mean.sum, mean.weight, f64::from(u8::from(mean.any))]).collect();
         gang.sum(&mut parts)?;
-        *self = Self { sum: parts[0], weight: parts[1], any: parts[2] > 0.0 };
+        for (mean, part) in means.into_iter().zip(parts.chunks_exact(3)) {
+            *mean = Self { sum: part[0], weight: part[1], any: part[2] > 0.0 };
+        }
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use tch::Tensor;
 
 use super::objective::Objective;
 use super::train_loss::TrainLoss;
-use crate::data::Batches;
+use crate::data::{Batch, Batches};
 use crate::error::{Error, Result};
-use crate::gang::{self, Gang};
-use crate::torch::{Program, Reducer, unused};
+use crate::gang::Gang;
+use crate::torch::{Program, Reducer, StandIn, unused};
 
 /// Computes the gradients of batches. Those of a rank's part, weighted by its rows and averaged over the ranks, are
 /// those of the whole batch; so are those of a batch in parts.
@@ -32,10 +32,11 @@ impl<'a> Gradients<'a> {
         Self { objective, parameters, gang, parts, reducer: None }
     }
 
-    /// The most rows of a part, of a batch of so many.
+    /// The most rows of a part, of batches of at most so many.
     pub fn part_rows(batch: usize, gang: Option<&Gang>, parts: usize) -> usize {
-        let world = gang.map_or(1, |gang| gang.rank().world as usize);
-        batch.div_ceil(world).div_ceil(parts.max(1)).max(1)
+        let rows = batch.div_ceil(world(gang));
+        // Small batches are cut into fewer parts.
+        rows.div_ceil(parts_of(batch, gang, parts)).max(rows.min(LEAST * 2))
     }
 
     /// Adds the gradients of the batch of these rows to those that are there (there are none after a step). `step`
@@ -58,19 +59,21 @@ impl<'a> Gradients<'a> {
         let mine = &rows[mine];
         let world = self.gang.map_or(1, |gang| gang.rank().world);
         let total = self.objective.counts_of(batches, rows);
-        let parts = self.parts.min(mine.len()).max(1);
+        // The same on all ranks: each of them waits in each part where batch norm is shared.
+        let parts = parts_of(rows.len(), self.gang, self.parts);
         for part in 0..parts {
             let places = slice(0..mine.len(), Shard { rank: part as u32, world: parts as u32 });
             let is_last = part + 1 == parts;
             if places.is_empty() {
-                // The other ranks wait for gradients of this one too: those of a row that counts nothing.
-                let batch = batches.gather(&rows[..1])?;
-                let loss = self.objective.loss(program, &batch)?;
+                // The other ranks wait for gradients of this one too: those of rows that count nothing.
+                let batch = batches.gather(&rows[..rows.len().min(LEAST)])?;
+                let _counts_nothing = StandIn::new();
+                let loss = self.objective.loss(program, &batch).map_err(|error| few_rows(error, &batch))?;
                 self.backward(&loss.f_mul_scalar(0.0)?, is_last)?;
                 continue;
             }
             let batch = batches.gather(&mine[places])?;
-            let loss = self.objective.loss(program, &batch)?;
+            let loss = self.objective.loss(program, &batch).map_err(|error| few_rows(error, &batch))?;
             let counts = self.objective.counts(&batch);
             let share = if total > 0.0 { counts * f64::from(world) / total } else { 0.0 };
             self.backward(&loss.f_mul_scalar(share)?, is_last)?;
@@ -85,18 +88,37 @@ impl<'a> Gradients<'a> {
                 Some(reducer) => reducer,
                 None => {
                     // All ranks have to look for them if one has to.
-                    let finds = gang::any(gang, unused(loss, self.parameters)? > 0)?;
+                    let finds = gang.any(unused(loss, self.parameters)? > 0)?;
                     Reducer::new(gang.group(), self.parameters, finds)?
                 }
             };
             self.reducer.insert(reducer).prepare(loss)?;
         }
-        loss.f_backward().map_err(|error| {
-            let error = Error::from(error);
-            match error {
-                Error::Torch(text) if self.gang.is_some() && gang::is_lost(&text) => Error::Gang(text),
-                error => error,
-            }
-        })
+        Ok(loss.f_backward()?)
+    }
+}
+
+/// Rows of a part, where there are so many: batch norm refuses one.
+const LEAST: usize = 2;
+
+fn world(gang: Option<&Gang>) -> usize {
+    gang.map_or(1, |gang| gang.rank().world as usize)
+}
+
+/// In how many parts a rank computes a batch of so many rows.
+fn parts_of(batch: usize, gang: Option<&Gang>, parts: usize) -> usize {
+    parts.min(batch / world(gang) / LEAST).max(1)
+}
+
+/// What batch norm says of one row says how to have more.
+fn few_rows(error: Error, batch: &Batch) -> Error {
+    match error {
+        Error::Torch(text) if batch.rows == 1 && text.contains("more than 1 value per channel") => {
+            Error::trial(format!(
+                "batch norm got a batch of one row, the last of an epoch or a worker's part of it: set drop_last=True, or choose \
+             another batch_size\n{text}"
+            ))
+        }
+        other => other,
     }
 }

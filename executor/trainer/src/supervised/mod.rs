@@ -60,6 +60,8 @@ impl TrainingFunction for Supervised {
         let gang = trial.gang();
         let mut keeper = Keeper::default();
         let done = gang.and_then(|gang| self.run(trial, &settings, gang.as_ref(), &mut keeper));
+        // In whichever pass it came out.
+        let done = done.map_err(|error| if trial.rank().world > 1 { error.of_gang() } else { error });
         match done {
             // Where all are told to stop, one of them is the first to leave.
             Err(Error::Gang(_)) if trial.is_stopped_within(TOLD) => keeper.end(trial, Completion::Stopped),
@@ -118,7 +120,7 @@ impl Supervised {
         )?;
         let part = Gradients::part_rows(steps.capacity(), gang, settings.accumulate);
         let mut batches = Batches::new(view.clone(), part, device)?;
-        let validation_size = VALIDATION_ROWS.max(part).min(view.validation().len().max(1));
+        let validation_size = VALIDATION_ROWS.max(part).min(view.validation().len().max(2));
         let mut validation = Validation::new(
             &objective,
             &settings.metrics,

@@ -37,7 +37,7 @@ impl TrainLoss {
     pub fn finish(mut self, gang: Option<&Gang>) -> Result<f64> {
         self.read()?;
         if let Some(gang) = gang {
-            self.mean.share(gang)?;
+            MeanLoss::share([&mut self.mean], gang)?;
         }
         Ok(self.mean.value())
     }

@@ -1,6 +1,7 @@
 //! Validation: loss and metrics over the whole validation set.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use lethe_flight::message::dataset::Part;
 use lethe_flight::message::training::{Metric as Name, Metrics};
@@ -63,7 +64,8 @@ impl<'a> Validation<'a> {
             let places = self.gang.map_or(0..rows.len(), |gang| gang.slice(0..rows.len()));
             let mine = &rows[places];
             // A rank without rows says which values there are.
-            let batch = self.batches.gather(if mine.is_empty() { &rows[..1] } else { mine })?;
+            let batch =
+                self.batches.gather(if mine.is_empty() { &rows[..rows.len().min(2)] } else { mine })?;
             let counts = if mine.is_empty() { 0.0 } else { 1.0 };
             let output = self.means(program, &batch, counts, &mut means)?;
             if !computed.is_empty() {
@@ -82,7 +84,14 @@ impl<'a> Validation<'a> {
             }
         }
         if let Some(gang) = self.gang {
-            means.values_mut().try_for_each(|mean| mean.share(gang))?;
+            let mut hasher = std::hash::DefaultHasher::new();
+            means.keys().for_each(|name| name.hash(&mut hasher));
+            if !gang.same(hasher.finish() as i64)? {
+                return Err(Error::trial(
+                    "validation_step returns other names for some rows than for others: several workers need the same",
+                ));
+            }
+            MeanLoss::share(means.values_mut(), gang)?;
         }
         report.extend(means.into_iter().map(|(name, mean)| (name, mean.value())));
         report.extend(computed.into_iter().map(|(name, metric)| (name.to_owned(), metric.value())));

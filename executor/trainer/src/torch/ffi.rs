@@ -103,6 +103,7 @@ unsafe extern "C" {
         rank: c_int,
         world: c_int,
         timeout_ms: i64,
+        patience_ms: i64,
         calls: StoreCalls,
         out: *mut *mut RawGroup,
     ) -> *mut c_char;
@@ -136,6 +137,7 @@ unsafe extern "C" {
     pub fn lethe_reducer_free(reducer: *mut RawReducer);
     pub fn lethe_reducer_prepare(reducer: *mut RawReducer, loss: *const C_tensor) -> *mut c_char;
     pub fn lethe_share_batch_norm(group: *mut RawGroup) -> *mut c_char;
+    pub fn lethe_batch_norm_counts(on: c_int);
     pub fn lethe_autocast(device: c_int, on: c_int) -> *mut c_char;
     pub fn lethe_seed(seed: u64) -> *mut c_char;
     pub fn lethe_random_state(device: c_int, out: *mut *mut C_tensor) -> *mut c_char;

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::time::Duration;
 
+use lethe_flight::message::training::Rank;
 use tch::Tensor;
 
 use super::ffi::{self, StoreCalls, Take};
@@ -22,21 +23,37 @@ pub struct Group {
 unsafe impl Send for Group {}
 
 impl Group {
-    /// Waits for the others, at most so long. Listens on `host`, an address of this machine.
+    /// Waits for the others, at most `join`; each operation then at most `patience`. Listens on `host`, an address of
+    /// this machine.
     ///
     /// # Errors
     /// If they do not come, or the store fails.
-    pub fn new(host: &str, rank: u32, world: u32, timeout: Duration, store: Box<dyn Store>) -> Result<Self> {
+    pub fn new(
+        host: &str,
+        Rank { rank, world }: Rank,
+        join: Duration,
+        patience: Duration,
+        store: Box<dyn Store>,
+    ) -> Result<Self> {
+        let name = host;
         let host = text(host)?;
         let store = Box::new(store);
         let context: *const Box<dyn Store> = &raw const *store;
         let calls = StoreCalls { context: context.cast_mut().cast(), set, get, add, remove };
         let (rank, world) = (number(rank)?, number(world)?);
-        let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let mut raw = std::ptr::null_mut();
         // SAFETY: `host` lives through the call, the store as long as the group; `raw` is set where no error is
         // returned.
-        waited(unsafe { ffi::lethe_group_new(host.as_ptr(), rank, world, timeout, calls, &mut raw) })?;
+        check(unsafe {
+            ffi::lethe_group_new(host.as_ptr(), rank, world, millis(join), millis(patience), calls, &mut raw)
+        })
+        .map_err(|error| {
+            Error::Gang(format!(
+                "the ranks did not come together ({error}); this one listens at {name} on a port of Gloo's own choice: \
+                 are the executors' hosts open to each other?"
+            ))
+        })?;
         Ok(Self { raw, _store: store })
     }
 
@@ -80,12 +97,9 @@ impl Drop for Group {
     }
 }
 
-/// Whether libtorch's error tells of another rank, not of this one's own work.
+/// A collective operation's result: an error of Gloo's tells of another rank, not of this one's own work.
 pub(super) fn waited(text: *mut c_char) -> Result<()> {
-    check(text).map_err(|error| match error {
-        Error::Torch(text) => Error::Gang(text),
-        other => other,
-    })
+    check(text).map_err(Error::of_gang)
 }
 
 /// Batch norm over the rows of all ranks, on this thread and until it is dropped.
@@ -98,6 +112,24 @@ impl<'a> SharedBatchNorm<'a> {
         // SAFETY: the group outlives this object, at whose end it is forgotten.
         check(unsafe { ffi::lethe_share_batch_norm(group.raw) })?;
         Ok(Self { _group: group })
+    }
+}
+
+/// Rows that stand in for none, and count nothing in a batch norm that is shared, on this thread and until it is dropped.
+pub struct StandIn(());
+
+impl StandIn {
+    pub fn new() -> Self {
+        // SAFETY: sets a number of this thread's.
+        unsafe { ffi::lethe_batch_norm_counts(0) };
+        Self(())
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { ffi::lethe_batch_norm_counts(1) };
     }
 }
 

@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_char};
 use crate::error::{Error, Result, plain};
 
 pub use device::{find_device, name as device_name};
-pub use group::{Group, SharedBatchNorm};
+pub use group::{Group, SharedBatchNorm, StandIn};
 pub use optimizer::{Optimizer, OptimizerOptions, StateTensor};
 pub use precision::Autocast;
 pub use program::{Program, Slot};

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::group::{Group, waited};
 use super::{check, ffi};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// `c10d::Reducer`, as `DistributedDataParallel` uses it: gradients are averaged in buckets, while the backward pass
 /// goes on.
@@ -35,7 +35,13 @@ impl<'a> Reducer<'a> {
     /// Says that the next backward pass, from this loss, is to average the gradients: those that it adds to too.
     pub fn prepare(&mut self, loss: &Tensor) -> Result<()> {
         // SAFETY: both live through the call.
-        waited(unsafe { ffi::lethe_reducer_prepare(self.raw, loss.as_ptr()) })
+        waited(unsafe { ffi::lethe_reducer_prepare(self.raw, loss.as_ptr()) }).map_err(|error| match error {
+            Error::Torch(text) if text.contains("finished reduction") => Error::trial(format!(
+                "the loss depends on other parameters in one step than in another, which several workers cannot average: \
+                 let each step use all of them (add 0.0 * parameter.sum()), or none of the others ever\n{text}"
+            )),
+            other => other,
+        })
     }
 }
 
