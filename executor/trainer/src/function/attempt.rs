@@ -38,9 +38,8 @@ pub struct Ended {
 
 /// Runs the attempt's function on this thread; `sink` gets its reports.
 pub fn run<'a>(registry: &Registry, attempt: Attempt<'a>, sink: &'a mut Sink<'a>) -> Ended {
-    let Attempt { run, device, views, interrupter, meeting, arrived, previous_end } = attempt;
-    let mut context =
-        TrialContext::new(run, device, views, interrupter, meeting, sink, arrived, previous_end);
+    let run = attempt.run;
+    let mut context = TrialContext::new(attempt, sink);
     // The context is not used after a panic but for its clock and the name of a complete file.
     let trained: Result<Result<Completion>, _> = catch_unwind(AssertUnwindSafe(|| {
         let function = registry.find(&run.spec.function)?;

@@ -11,6 +11,7 @@ use lethe_flight::tensors::{self, NamedTensor};
 use tch::Device;
 
 use super::Interrupter;
+use super::attempt::Attempt;
 use super::checkpoint::{Checkpoint, Saved};
 use super::moment::Moment;
 use crate::data::{MappedView, ViewCache};
@@ -73,16 +74,8 @@ pub struct TrialContext<'a> {
 }
 
 impl<'a> TrialContext<'a> {
-    pub(super) fn new(
-        run: &'a Run,
-        device: Device,
-        views: &'a mut ViewCache,
-        interrupter: Interrupter,
-        meeting: Option<&'a dyn Meeting>,
-        sink: &'a mut Sink<'a>,
-        arrived: Instant,
-        previous_end: Option<Instant>,
-    ) -> Self {
+    pub(super) fn new(attempt: Attempt<'a>, sink: &'a mut Sink<'a>) -> Self {
+        let Attempt { run, device, views, interrupter, meeting, arrived, previous_end } = attempt;
         Self {
             run,
             device,

@@ -67,7 +67,7 @@ impl<'a> Gradients<'a> {
             if places.is_empty() {
                 // The other ranks wait for gradients of this one too: those of rows that count nothing.
                 let batch = batches.gather(&rows[..rows.len().min(LEAST)])?;
-                let _counts_nothing = StandIn::new();
+                let _counts_nothing = StandIn::begin();
                 let loss = self.objective.loss(program, &batch).map_err(|error| few_rows(error, &batch))?;
                 self.backward(&loss.f_mul_scalar(0.0)?, is_last)?;
                 continue;

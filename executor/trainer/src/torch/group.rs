@@ -119,7 +119,7 @@ impl<'a> SharedBatchNorm<'a> {
 pub struct StandIn(());
 
 impl StandIn {
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         // SAFETY: sets a number of this thread's.
         unsafe { ffi::lethe_batch_norm_counts(0) };
         Self(())
