@@ -78,7 +78,9 @@ class _Attempt:
             # SystemExit too: the worker goes on.
             failed = {"type": "failed", "error": raised("the training function", error)}
             return self.workers.outcome(error) or failed, None
-        return {"type": how}, None if how == "paused" else self._keep()
+        kept = None if how == "paused" else self._keep()
+        # Another worker than the first has no checkpoint to show for a pause.
+        return {"type": "stopped" if how == "paused" and self.workers.rank > 0 else how}, kept
 
     def _call(self) -> None:
         spec, run = self._spec, self._run

@@ -15,6 +15,7 @@ def replicate(module: torch.nn.Module, shares: Shares) -> None:
     """Its backward passes leave the gradients of the whole batch, on all ranks."""
     if _is_keras(module):
         parameters, buffers = _of_keras(module)
+        _watch_keras(module, shares)
     else:
         parameters, buffers = list(module.parameters()), list(module.buffers())
         module.register_forward_pre_hook(_Called(shares), with_kwargs=True)
@@ -42,6 +43,18 @@ class _Called:
 
 def _is_keras(module: torch.nn.Module) -> bool:
     return any(one.__module__.partition(".")[0] == "keras" for one in type(module).__mro__)
+
+
+def _watch_keras(model: Any, shares: Shares) -> None:
+    """As `_Called`: Keras calls no hooks of PyTorch's, and draws a batch ahead."""
+    own = type(model)
+
+    def call(self: Any, *inputs: Any, **named: Any) -> Any:
+        if torch.is_grad_enabled():
+            shares.of(inputs, named)
+        return own.__call__(self, *inputs, **named)
+
+    model.__class__ = type(own.__name__, (own,), {"__call__": call, "__module__": own.__module__})
 
 
 def _of_keras(model: Any) -> tuple[list[Any], list[Any]]:

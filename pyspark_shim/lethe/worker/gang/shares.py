@@ -53,10 +53,12 @@ class Shares:
                     setattr(column, SHARE, share)
         return batch
 
-    def of(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """A module is called with these: their share is the current one, where they know it."""
-        for one in (*inputs, *named.values()):
-            share = getattr(one, SHARE, None)
-            if share is not None:
+    def of(self, *inputs: Any) -> None:
+        """A model is called with these: their share is the current one, where they know it."""
+        for one in inputs:
+            if isinstance(one, dict):
+                self.of(*one.values())
+            elif isinstance(one, list | tuple):
+                self.of(*one)
+            elif (share := getattr(one, SHARE, None)) is not None:
                 self.current = share
-                return

@@ -55,6 +55,9 @@ class GangStore(Store):  # type: ignore[misc]
     def delete_key(self, key: str) -> bool:
         return bool(self._call({"type": "delete", "key": key})["type"] == "done")
 
+    #: As c10d calls it.
+    deleteKey = delete_key  # noqa: N815
+
     def set_timeout(self, timeout: timedelta) -> None:
         self._patience = timeout
 
