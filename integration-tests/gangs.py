@@ -57,7 +57,9 @@ def digest(model: nn.Module) -> str:
 
 def note(hparams: dict[str, Any], **what: Any) -> None:
     """What this rank has seen, for the test to read."""
-    path = Path(hparams["notes"]) / f"{hparams['kind']}-{hparams.get('workers', 0)}-{lethe.rank()}-{os.getpid()}"
+    path = (
+        Path(hparams["notes"]) / f"{hparams['kind']}-{hparams.get('workers', 0)}-{lethe.rank()}-{os.getpid()}"
+    )
     with path.open("a") as file:
         file.write(json.dumps({"rank": lethe.rank(), "world": lethe.world(), **what}) + "\n")
 

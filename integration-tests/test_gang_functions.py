@@ -33,7 +33,8 @@ def test_ranks_train_as_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     """100 steps, on rows that do not divide evenly, through the model's forward and around it."""
     kinds = {"plain": 15, "parts": 3}
     points = [
-        {"kind": kind, "epochs": epochs, "batch": BATCH, "notes": str(tmp_path)} for kind, epochs in kinds.items()
+        {"kind": kind, "epochs": epochs, "batch": BATCH, "notes": str(tmp_path)}
+        for kind, epochs in kinds.items()
     ]
     several = Several(metric="loss", direction="min", hparams=points)
     result = run(lethe.Function(descend, make), dataset, several, slots=3)
@@ -188,10 +189,18 @@ def curious(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any) ->
 def test_ranks_end_together(dataset: lethe.Dataset, tmp_path: Path) -> None:
     """At a rung's decision, with the exception of one, and where one returns before the others."""
     ways = ["stops", "raises", "returns", "runs"]
-    space = lethe.SearchSpace(how=lethe.choice(*ways), notes=lethe.choice(str(tmp_path)), kind=lethe.choice("plain"))
+    space = lethe.SearchSpace(
+        how=lethe.choice(*ways), notes=lethe.choice(str(tmp_path)), kind=lethe.choice("plain")
+    )
     points = [{"how": how, "notes": str(tmp_path), "kind": "plain"} for how in ways]
     search = lethe.Search(
-        space, 4, "value", "max", enqueue=points, workers_per_trial=2, stopping=lethe.Threshold(9.0, min_epochs=2)
+        space,
+        4,
+        "value",
+        "max",
+        enqueue=points,
+        workers_per_trial=2,
+        stopping=lethe.Threshold(9.0, min_epochs=2),
     )
     result = run(lethe.Function(curious, make, epochs=6), dataset, search)
     states, errors = result.trials["state"].tolist(), result.trials["error"].tolist()

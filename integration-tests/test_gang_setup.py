@@ -56,7 +56,11 @@ def look(model: Any, dataset: Any, hparams: dict[str, Any]) -> float:
 
     assert type(model) is nn.Sequential
     before = torch.nn.Linear(2, 2).weight.sum().item()
-    found: dict[str, Any] = {"drawn": before, "initialized": dist.is_initialized(), "addresses": sorted(listening())}
+    found: dict[str, Any] = {
+        "drawn": before,
+        "initialized": dist.is_initialized(),
+        "addresses": sorted(listening()),
+    }
     if dist.is_initialized():
         store = dist.distributed_c10d._get_default_store()
         rank = dist.get_rank()
@@ -78,7 +82,10 @@ def look(model: Any, dataset: Any, hparams: dict[str, Any]) -> float:
             found["late"] = str(error)
     # Whole on each worker, but for the batches that train.
     found["rows"] = [
-        [sum(len(batch["label"]) for batch in part.batches(32)) for part in (dataset.train, dataset.validation)],
+        [
+            sum(len(batch["label"]) for batch in part.batches(32))
+            for part in (dataset.train, dataset.validation)
+        ],
         [len(part.to_torch()[1]) for part in (dataset.train, dataset.validation)],
     ]
     note(hparams, **found)
@@ -132,6 +139,34 @@ def test_as_many_workers_as_there_are(dataset: lethe.Dataset) -> None:
     assert Path(elastic.directory, "logs", "trial-0.log").read_text() == "world 2\n", "and one of them speaks"
     alone = run(own, dataset, lethe.Distributed(metric="loss", direction="min"), slots=1)
     np.testing.assert_allclose(elastic.history["loss"], alone.history["loss"], rtol=1e-5)
+
+
+def maggy_fit(module: Any, train_set: Any, test_set: Any, hparams: dict[str, Any], reporter: Any) -> float:
+    """A function of Maggy's."""
+    torch.manual_seed(3)
+    model = module(64, hparams["classes"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for epoch in range(1, 4):
+        for batch in train_set.batches(32, epoch=epoch):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(batch["features"]), batch["label"]).backward()
+            optimizer.step()
+    features, labels = test_set.to_torch()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(features), labels))
+
+
+def test_maggy_s_distributed_training(dataset: lethe.Dataset) -> None:
+    from lethe.maggy import experiment
+    from lethe.maggy.config import TorchDistributedConfig
+
+    hparams = {"classes": 10}
+    values = []
+    for workers in (1, 2):
+        config = TorchDistributedConfig(nn.Linear, dataset, hparams, workers=workers)
+        result = experiment.lagom(maggy_fit, config, spark=False, quiet=True, slots=workers)
+        values.append(result["test result"])
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
 
 
 def coarse(model: Any, dataset: Any, reporter: Any) -> None:

@@ -88,9 +88,7 @@ def made() -> Net:
 
 
 def rank_main(rank: int, folder: str) -> None:
-    dist.init_process_group(
-        "gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2
-    )
+    dist.init_process_group("gloo", store=dist.FileStore(f"{folder}/store", 2), rank=rank, world_size=2)
     shares, model = Shares(rank, 2), made()
     if rank == 1:
         with torch.no_grad():
@@ -132,7 +130,9 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> None:
         got = other[name]
         assert (got is None) == (expected is None), name
         if expected is not None:
-            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}")
+            torch.testing.assert_close(
+                got, expected, rtol=1e-5, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}"
+            )
 
 
 def test_two_ranks_have_the_gradients_of_one() -> None:

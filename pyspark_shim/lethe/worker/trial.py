@@ -119,7 +119,9 @@ class _Attempt:
             elif name == "checkpoint":
                 given[name] = self._checkpoint
         self.began = time.monotonic()
-        reporter.returned(self._bundle.function(**given))
+        returned = self._bundle.function(**given)
+        self.workers.returned()
+        reporter.returned(returned)
 
     def _snapshot(self) -> None:
         if self._models is not None:

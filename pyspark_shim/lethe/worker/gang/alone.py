@@ -21,6 +21,9 @@ class Alone:
     def parallel(self, model: Any) -> Any:
         return model
 
+    def returned(self) -> None:
+        pass
+
     def agree(self, how: str | None) -> str | None:
         return how
 

@@ -23,6 +23,9 @@ class Workers(Protocol):
         """The model, trained together from here on: each backward pass leaves the gradients of the whole
         batch on all workers. What is neither a module of PyTorch nor of Keras is left as it is."""
 
+    def returned(self) -> None:
+        """The function has returned."""
+
     def agree(self, how: str | None) -> str | None:
         """Of the first worker: whether and how the attempt is to end. Each worker calls it at each step."""
 

@@ -37,6 +37,8 @@ class Several:
         self._store: Any = None
         self._group: Any = None
         self._states: Any = None
+        #: Models that are trained together.
+        self._made = 0
 
     def join(self) -> None:
         try:
@@ -71,7 +73,17 @@ class Several:
             from lethe.worker.gang.replica import replicate
 
             replicate(model, self.shares)
+        self._made += 1
         return model
+
+    def returned(self) -> None:
+        if self._made == 0 and self.rank == 0:
+            print(
+                f"lethe: nothing was trained together: each of the {self.world} workers has run the function "
+                "by itself. Give lethe.Function a model generator, or call lethe.parallel(model) in the "
+                "function",
+                file=sys.stderr,
+            )
 
     def agree(self, how: str | None) -> str | None:
         (told,) = self._group.first([float(HOW.index(how))])

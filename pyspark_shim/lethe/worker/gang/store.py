@@ -56,7 +56,7 @@ class GangStore(Store):  # type: ignore[misc]
         return bool(self._call({"type": "delete", "key": key})["type"] == "done")
 
     #: As c10d calls it.
-    deleteKey = delete_key  # noqa: N815
+    deleteKey = delete_key
 
     def set_timeout(self, timeout: timedelta) -> None:
         self._patience = timeout
