@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import nn
 
 import lethe
 from lethe.contexts import Entry, Listing
+
+#: Rows of a batch.
+BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,84 @@ def descend(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any) ->
             losses.append(float(whole))
         note(hparams, epoch=epoch, seen=seen, losses=losses, weights=digest(model))
         reporter.broadcast(losses[-1], epoch)
+
+
+def sharded(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> None:
+    """Adam on a model in parts; halfway all is saved and loaded, as after a pause."""
+    features, labels = dataset.train.to_torch()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert shapes["0.weight"] == (16, 64)
+    note(hparams, local=[tuple(getattr(p, "_local_tensor", p).shape) for p in model.parameters()])
+    for epoch in range(1, 5):
+        for batch in dataset.train.batches(BATCH, epoch=epoch):
+            loss = nn.functional.cross_entropy(model(batch["features"]), batch["label"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            whole = nn.functional.cross_entropy(model(features), labels)
+        checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
+        reporter.broadcast(whole, epoch)
+
+
+def resumed(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> None:
+    saved = checkpoint.load()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    begin = 0
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        begin = saved["epoch"]
+    note(hparams, begin=begin)
+    mark = Path(hparams["notes"], "killed")
+    features, labels = dataset.train.to_torch()
+    for epoch in range(begin + 1, 5):
+        for step, batch in enumerate(dataset.train.batches(BATCH, epoch=epoch)):
+            if hparams["kill"] and epoch == 3 and step == 2 and lethe.rank() == 1 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss = nn.functional.cross_entropy(model(batch["features"]), batch["label"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            whole = nn.functional.cross_entropy(model(features), labels)
+        checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
+        reporter.broadcast(whole, epoch)
+
+
+def plain(inputs: int) -> nn.Module:
+    return make({"kind": "plain"}, inputs)
+
+
+def with_hparams(train: Any, **more: Any) -> Any:
+    """The function, with further hyperparameters."""
+
+    def wrapped(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> Any:
+        return train(model, dataset, {"kind": "plain", **hparams, **more}, reporter, checkpoint)
+
+    return wrapped
+
+
+def curious(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any) -> None:
+    """Each way in which an attempt ends for one worker."""
+    how, rank = hparams["how"], lethe.rank()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    steps, ended = 0, False
+    try:
+        for epoch in range(1, 7):
+            for step, batch in enumerate(dataset.train.batches(BATCH, epoch=epoch)):
+                if how == "raises" and rank == 1 and epoch == 2 and step == 3:
+                    raise KeyError("what is not there")
+                if how == "returns" and rank == 1 and epoch == 2 and step == 3:
+                    ended = True
+                    return
+                nn.functional.cross_entropy(model(batch["features"]), batch["label"]).backward()
+                optimizer.step()
+                steps += 1
+            # What the second says does not count.
+            reporter.broadcast(float(epoch) if rank == 0 else -7.0, epoch)
+        ended = True
+    finally:
+        note({**hparams, "kind": how}, steps=steps, ended=ended, world=lethe.world())

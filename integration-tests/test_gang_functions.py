@@ -1,7 +1,5 @@
 """Python functions on several workers, without Spark: gradients, rows, ends and losses of ranks."""
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,15 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
-from gangs import Several, descend, make, note, notes
+from gangs import BATCH, Several, curious, descend, make, notes, plain, resumed, sharded, with_hparams
 from torch import nn
 
 import lethe
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
-#: With 50 rows a batch the last one has a single row: ranks are left without any.
-ROWS, BATCH = 301, 50
+#: The last batch has a single row: ranks are left without any.
+ROWS = 6 * BATCH + 1
 
 
 @pytest.fixture
@@ -64,51 +61,6 @@ def test_ranks_train_as_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     assert isinstance(best, nn.Module)
 
 
-def sharded(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> None:
-    """Adam on a model in parts; halfway all is saved and loaded, as after a pause."""
-    features, labels = dataset.train.to_torch()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert shapes["0.weight"] == (16, 64)
-    note(hparams, local=[tuple(getattr(p, "_local_tensor", p).shape) for p in model.parameters()])
-    for epoch in range(1, 5):
-        for batch in dataset.train.batches(BATCH, epoch=epoch):
-            loss = nn.functional.cross_entropy(model(batch["features"]), batch["label"])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            whole = nn.functional.cross_entropy(model(features), labels)
-        checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
-        reporter.broadcast(whole, epoch)
-
-
-def resumed(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> None:
-    saved = checkpoint.load()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    begin = 0
-    if saved is not None:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        begin = saved["epoch"]
-    note(hparams, begin=begin)
-    mark = Path(hparams["notes"], "killed")
-    features, labels = dataset.train.to_torch()
-    for epoch in range(begin + 1, 5):
-        for step, batch in enumerate(dataset.train.batches(BATCH, epoch=epoch)):
-            if hparams["kill"] and epoch == 3 and step == 2 and lethe.rank() == 1 and not mark.exists():
-                mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            loss = nn.functional.cross_entropy(model(batch["features"]), batch["label"])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            whole = nn.functional.cross_entropy(model(features), labels)
-        checkpoint.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
-        reporter.broadcast(whole, epoch)
-
-
 def test_a_sharded_model_trains_as_a_whole_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     points = [{"kind": "plain", "notes": str(tmp_path)}]
     several = Several(metric="loss", direction="min", hparams=points, workers=(1, 2), select="best")
@@ -136,7 +88,7 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(
         space = lethe.SearchSpace(kill=lethe.choice(True, False))
         return lethe.Search(space, 2, "loss", "min", enqueue=[{"kill": kill}] * 2, **changes)
 
-    function = lethe.Function(_with(resumed, notes=str(tmp_path)), _plain, sharding=sharding, epochs=4)
+    function = lethe.Function(with_hparams(resumed, notes=str(tmp_path)), plain, sharding=sharding, epochs=4)
     halving = lethe.ASHA(reduction=2, min_epochs=2)
     result = run(function, dataset, search(True, stopping=halving, workers_per_trial=2))
     assert set(result.trials["state"]) == {"finished"}, result.trials["error"].tolist()
@@ -148,42 +100,6 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(
     columns = ["trial", "epoch", "loss"]
     found, expected = (one.history.sort_values(columns[:2])[columns] for one in (result, alone))
     np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=1e-5)
-
-
-def _plain(inputs: int) -> nn.Module:
-    return make({"kind": "plain"}, inputs)
-
-
-def _with(train: Any, **more: Any) -> Any:
-    """The function, with further hyperparameters."""
-
-    def wrapped(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> Any:
-        return train(model, dataset, {"kind": "plain", **hparams, **more}, reporter, checkpoint)
-
-    return wrapped
-
-
-def curious(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any) -> None:
-    """Each way in which an attempt ends for one worker."""
-    how, rank = hparams["how"], lethe.rank()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    steps, ended = 0, False
-    try:
-        for epoch in range(1, 7):
-            for step, batch in enumerate(dataset.train.batches(BATCH, epoch=epoch)):
-                if how == "raises" and rank == 1 and epoch == 2 and step == 3:
-                    raise KeyError("what is not there")
-                if how == "returns" and rank == 1 and epoch == 2 and step == 3:
-                    ended = True
-                    return
-                nn.functional.cross_entropy(model(batch["features"]), batch["label"]).backward()
-                optimizer.step()
-                steps += 1
-            # What the second says does not count.
-            reporter.broadcast(float(epoch) if rank == 0 else -7.0, epoch)
-        ended = True
-    finally:
-        note({**hparams, "kind": how}, steps=steps, ended=ended, world=lethe.world())
 
 
 def test_ranks_end_together(dataset: lethe.Dataset, tmp_path: Path) -> None:

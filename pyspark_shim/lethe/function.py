@@ -44,6 +44,9 @@ class Function:
     checkpoint: `checkpoint.save(state)` before each broadcast, and `checkpoint.load()` at the beginning:
         with it a trial can be paused, and goes on where its slot was lost.
 
+    On several workers it does not change: the model's gradients are those of all of them, batches of
+    `dataset.train` are this worker's slices, and what the first reports and returns counts.
+
     It returns a number, the value of the experiment's metric, a dict of numbers, or nothing if it has
     reported.
 

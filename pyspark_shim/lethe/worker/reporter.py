@@ -34,7 +34,7 @@ class Reporter:
     ) -> None:
         self._objective = str(spec["objective"]["metric"])
         # Of several workers the first speaks for all.
-        self._workers, self._speaks = workers, workers.rank == 0
+        self._workers, self._speaks, self._several = workers, workers.rank == 0, workers.world > 1
         self._rungs = frozenset(spec["rungs"])
         self._every = spec.get("decide_every")
         self._attempt, self._outbox = attempt, outbox
@@ -70,7 +70,8 @@ class Reporter:
         Raises TrialStopped when the trial is to end.
         """
         if self.told is None:
-            self.told = self._workers.agree(self._reported(metric, step))
+            told = self._reported(metric, step)
+            self.told = self._workers.agree(told) if self._several else told
         if self.told is not None:
             raise TrialStopped("the trial is paused" if self.told == "paused" else "the trial is stopped")
 
