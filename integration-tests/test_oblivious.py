@@ -96,6 +96,18 @@ def test_all_contexts_give_the_same_bits(kind: Any, dataset: lethe.Dataset, plac
     SEEN[key] = history, weights
 
 
+def test_two_workers_give_the_same_bits_on_spark(dataset: lethe.Dataset, place: Any) -> None:
+    """Dropout, which each of them draws for itself, batch norm and Adam."""
+    context = lethe.Distributed(hparams=HPARAMS, workers=2, metric="accuracy", direction="max", seed=SEED)
+    result = lethe.lagom(in_python(place), dataset, context, spark=place, slots=2, quiet=True)
+    assert result.trials["state"].tolist() == ["finished"], result.trials["error"].tolist()
+    found = result.history.to_numpy().tolist(), result.best_model().state_dict()
+    history, weights = SEEN.setdefault("two", found)
+    assert len(history) == 3
+    assert found[0] == history
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found[1].items())
+
+
 def spy(dataset: Any, hparams: dict[str, Any], reporter: Any) -> dict[str, float]:
     """Looks for whatever could tell it where it runs, and prints it."""
     import re

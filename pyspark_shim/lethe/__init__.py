@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lethe.ablation.component import Component
     from lethe.ablation.report import AblationTable
     from lethe.application.registry import shutdown
-    from lethe.context import rank, world
+    from lethe.context import parallel, rank, world
     from lethe.contexts import Distributed, Single
     from lethe.dataset.dataset import Dataset
     from lethe.dataset.inputs import Input
@@ -116,6 +116,7 @@ _HOMES = {
     "open": "lethe.result.opened",
     "optuna": "lethe.optimizers.optuna_sampler",
     "ordinal": "lethe.space.domain",
+    "parallel": "lethe.context",
     "rank": "lethe.context",
     "shutdown": "lethe.application.registry",
     "uniform": "lethe.space.domain",
@@ -180,6 +181,7 @@ __all__ = [
     "loguniform",
     "optuna",
     "ordinal",
+    "parallel",
     "rank",
     "shutdown",
     "uniform",

@@ -11,6 +11,7 @@ from typing import Any
 
 from lethe import checks
 from lethe.errors import ConfigError
+from lethe.supervised import PRECISIONS
 
 #: What a function may ask for by name.
 ARGUMENTS = ("model", "dataset", "hparams", "reporter", "checkpoint")
@@ -43,12 +44,19 @@ class Function:
     checkpoint: `checkpoint.save(state)` before each broadcast, and `checkpoint.load()` at the beginning:
         with it a trial can be paused, and goes on where its slot was lost.
 
+    On several workers it does not change: the model's gradients are those of all of them, batches of
+    `dataset.train` are this worker's slices, and what the first reports and returns counts.
+
     It returns a number, the value of the experiment's metric, a dict of numbers, or nothing if it has
     reported.
 
     train: the function.
     model: a model generator with arguments among `hparams` and `inputs`, as that of `Supervised`.
     epochs: how many steps it reports, where a stopping rule needs to know.
+    sharding: of a trial on several workers. None: each holds all of the model. "full": each holds a part of
+        its weights, gradients and optimizer's state (PyTorch's FSDP), for models that one does not hold.
+    precision: what a module of PyTorch computes in: "float32", or "bfloat16" where its accuracy is enough
+        (autocast). Weights and what it returns stay float32.
     environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and
         LD_LIBRARY_PATH.
 
@@ -59,6 +67,8 @@ class Function:
     model: Callable[..., Any] | None = None
     _: KW_ONLY
     epochs: int | None = None
+    sharding: str | None = None
+    precision: str = "float32"
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +78,12 @@ class Function:
             raise ConfigError(f"Function: model must be a function that makes the model, not {self.model!r}")
         if self.epochs is not None:
             checks.whole("Function: epochs", self.epochs, 1, UNKNOWN)
+        if self.sharding not in (None, "full"):
+            raise ConfigError(f'Function: sharding must be None or "full", not {self.sharding!r}')
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"Function: precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+            )
         for name, value in self.environment.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise ConfigError(f"Function: environment must be strings by name, not {name!r}: {value!r}")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lethe.worker.checkpoint import Checkpoint
+from lethe.worker.gang.alone import Alone
 from lethe.worker.reporter import Moment, Reporter
 
 
@@ -24,7 +25,9 @@ class Trial:
         outbox: Any = self
         attempt: Any = self
         checkpoint, moment = Checkpoint(None, None), Moment(spec, None, lambda: None)
-        self.reporter = Reporter(spec, attempt, outbox, checkpoint, moment, lambda epoch, first: False)
+        self.reporter = Reporter(
+            spec, attempt, outbox, checkpoint, moment, lambda epoch, first: False, Alone()
+        )
 
     def add(self, epoch: int, values: dict[str, Any]) -> None:
         self.reports.append((epoch, values))

@@ -234,7 +234,7 @@ def test_one_run() -> None:
         translate(train, {})  # type: ignore[arg-type]
 
 
-def test_distributed_training_is_on_one_worker_and_says_so() -> None:
+def test_distributed_training_is_on_one_worker_unless_it_is_said() -> None:
     def torch_fn(module: Any, hparams: Any, train_set: Any) -> None:
         raise AssertionError("only its arguments are looked at")
 
@@ -248,11 +248,17 @@ def test_distributed_training_is_on_one_worker_and_says_so() -> None:
     assert ignored == ["hb_interval", "mixed_precision"]
     zero = config.TorchDistributedConfig(make_model, zero_lvl=2, workers=1)
     assert [one.partition(":")[0] for one in translate(train, zero).ignored] == ["zero_lvl"]
+    several = translate(torch_fn, config.TorchDistributedConfig(make_model, zero_lvl=2, workers=(2, 4)))
+    assert several.experiment == Distributed(metric="metric", direction="max", workers=(2, 4))
+    assert several.train.sharding == "full"
+    assert not several.ignored
 
 
 def test_what_distributed_training_cannot_do_is_refused() -> None:
     with pytest.raises(lethe.ConfigError, match="runs on one worker so far, not on 4; take workers=1"):
-        config.TorchDistributedConfig(make_model, workers=4)
+        config.TfDistributedConfig(make_model, workers=4)
+    with pytest.raises(lethe.ConfigError, match="workers must be a whole number from 1"):
+        config.TorchDistributedConfig(make_model, workers=0)
     with pytest.raises(lethe.ConfigError, match='"torch" or "deepspeed"'):
         config.TorchDistributedConfig(make_model, backend="horovod")
     with pytest.raises(lethe.ConfigError, match="there is no DeepSpeed; write"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,13 @@ class Batching:
         if self.world > 1:
             epoch["shard"] = {"rank": self.rank, "world": self.world}
         return {"type": "batches", "data": data, "epoch": epoch}
+
+    def rows(self, total: int) -> Iterator[int]:
+        """Of each batch, all ranks together, where `total` rows are read."""
+        whole, rest = divmod(total, self.batch_size)
+        yield from itertools.repeat(self.batch_size, whole)
+        if rest and not self.drop_last:
+            yield rest
 
     def cut(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches of what the ticket brings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,13 +21,24 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 
+class Counting(Protocol):
+    """What a rank's slices count in their batches; see `lethe.worker.gang.shares.Shares`."""
+
+    def follow(
+        self, slices: Iterator[pa.RecordBatch], rows: Iterator[int], first_row: Callable[[], pa.RecordBatch]
+    ) -> Iterator[tuple[pa.RecordBatch, float]]: ...
+    def drawn(self, batch: Any, share: float) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Reading:
-    """How batches are read unless it is said otherwise."""
+    """How batches are read unless it is said otherwise. Ranks share the training rows alone. counting: of a
+    trial of several workers."""
 
     seed: int = 0
     rank: int = 0
     world: int = 1
+    counting: Counting | None = None
 
 
 class Readable(Protocol):
@@ -140,8 +151,9 @@ class Part:
             `Dataset.shuffle` and `balance` say), others come in the order of their numbers; False leaves
             training rows in that order too, each once.
         drop_last: leaves out a last batch that is short.
-        rank, world: this rank's slice of each batch of `batch_size` rows; by default all of it, within a
-            trial of several workers that of this one.
+        rank, world: this rank's slice of each batch of `batch_size` rows; by default all of it. Within a
+            trial of several workers that of this one, of batches that train; a worker whose slice has no row
+            gets one that counts nothing, so that each takes the same steps.
         form: "torch", "numpy" (read-only) or "arrow" (record batches). They share Arrow's memory where the
             types allow.
 
@@ -161,7 +173,7 @@ class Part:
         world: int | None,
     ) -> Batching:
         usual = self._dataset.reading
-        if rank is None and world is None:
+        if rank is None and world is None and self._part == "train":
             rank, world = usual.rank, usual.world
         return batching_of(
             self._part,
@@ -178,8 +190,19 @@ class Part:
         placed = self._dataset.on()
         shapes = placed.shapes()
         ticket = batching.ticket(placed.spec(None), self._part)
-        for batch in batching.cut(placed.stream(ticket)):
-            yield tensors.as_form(batch, form, shapes)
+        batches = batching.cut(placed.stream(ticket))
+        counting = self._dataset.reading.counting
+        if counting is None or batching.world == 1:
+            for batch in batches:
+                yield tensors.as_form(batch, form, shapes)
+            return
+        rows = batching.rows(placed.training_rows())
+        for batch, share in counting.follow(batches, rows, self._first_row):
+            yield counting.drawn(tensors.as_form(batch, form, shapes), share)
+
+    def _first_row(self) -> pa.RecordBatch:
+        placed = self._dataset.on()
+        return next(placed.stream({"type": "rows", "data": placed.spec(None), "part": self._part}))
 
     def to_dataloader(
         self,

@@ -272,7 +272,14 @@ def _bundle(train: Train, trials: Trials) -> bytes | None:
     from lethe.worker.bundle import Bundle
 
     bundle = Bundle(
-        train.train, train.arguments, train.model, train.generates, trials.models, dict(train.environment)
+        train.train,
+        train.arguments,
+        train.model,
+        train.generates,
+        trials.models,
+        train.sharding,
+        train.precision,
+        dict(train.environment),
     )
     try:
         return bundle.pickled()

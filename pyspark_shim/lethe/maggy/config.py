@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lethe import checks
 from lethe.errors import ConfigError
+from lethe.workers import Workers, workers_of
 
 if TYPE_CHECKING:
     from lethe.maggy.ablation import AblationStudy
@@ -126,11 +127,12 @@ class AblationConfig(LagomConfig):
 
 @dataclass
 class TorchDistributedConfig(LagomConfig):
-    """One training on several workers; so far on one.
+    """One training on several workers.
 
-    module: a class, or a list of classes, which the function gets as `module`. hparams: what it gets as
-        `hparams`.
-    workers: how many. So far 1; None takes it and says so.
+    module: a class, or a list of classes, which the function gets as `module`: on several workers what it
+        makes of them is trained together. hparams: what it gets as `hparams`.
+    workers: how many, or a pair of the fewest and the most. None takes one and says so.
+    zero_lvl: above 0 each worker holds a part of the module (PyTorch's FSDP).
     """
 
     module: Any
@@ -146,13 +148,14 @@ class TorchDistributedConfig(LagomConfig):
     _: KW_ONLY
     train_set: Any = None
     test_set: Any = None
-    workers: int | None = None
+    workers: Workers | None = None
     kind: ClassVar[str] = "TorchDistributedConfig"
 
     def __post_init__(self) -> None:
         if self.backend not in ("torch", "deepspeed"):
             raise ConfigError(f'{self.kind}: backend must be "torch" or "deepspeed", not {self.backend!r}')
-        _check_workers(self.kind, self.workers)
+        if self.workers is not None:
+            workers_of(f"{self.kind}: workers", self.workers)
 
 
 @dataclass
@@ -179,18 +182,15 @@ class TfDistributedConfig(LagomConfig):
     kind: ClassVar[str] = "TfDistributedConfig"
 
     def __post_init__(self) -> None:
-        _check_workers(self.kind, self.workers)
-
-
-def _check_workers(kind: str, workers: int | None) -> None:
-    if workers is None:
-        return
-    checks.whole(f"{kind}: workers", workers, 1)
-    if workers > 1:
-        raise ConfigError(
-            f"{kind}: a Python function runs on one worker so far, not on {workers}; take workers=1, or tune "
-            "it on all slots at once with HyperparameterOptConfig"
-        )
+        if self.workers is None:
+            return
+        checks.whole(f"{self.kind}: workers", self.workers, 1)
+        if self.workers > 1:
+            raise ConfigError(
+                f"{self.kind}: TensorFlow runs on one worker so far, not on {self.workers}; take workers=1, "
+                "a model of PyTorch with TorchDistributedConfig, or tune it on all slots at once with "
+                "HyperparameterOptConfig"
+            )
 
 
 __all__ = [

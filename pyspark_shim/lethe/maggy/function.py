@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lethe import context
 from lethe.errors import ConfigError
 from lethe.maggy import tensorboard
 from lethe.maggy.ablation import FEATURE, NOTHING, asks_for
@@ -66,7 +67,7 @@ class Call:
         feature = hparams.pop(FEATURE, NOTHING) if self.study else NOTHING
         there: dict[str, Any] = {
             **hparams,
-            **dict.fromkeys(MODELS, self.model),
+            **dict.fromkeys(MODELS, _together(self.model)),
             **self._data(given.get("dataset")),
         }
         if self.study:
@@ -109,6 +110,22 @@ class Call:
         elif "dataset" in given:
             found["dataset_function"] = functools.partial(_repeated, given["dataset"].train)
         return found
+
+
+def _together(model: Any) -> Any:
+    """On several workers a class, or each class of a list, makes modules that are trained together."""
+    if context.world() == 1:
+        return model
+    if isinstance(model, list | tuple):
+        return type(model)(_together(one) for one in model)
+    if not isinstance(model, type):
+        return context.parallel(model)
+
+    @functools.wraps(model, updated=())
+    def make(*given: Any, **named: Any) -> Any:
+        return context.parallel(model(*given, **named))
+
+    return make
 
 
 class Reporter:

@@ -55,10 +55,11 @@ def _distributed(
         )
     ignored = ignored_of(config)
     if config.workers is None:
-        ignored.append("workers: a Python function runs on one so far; workers=1 says that you know")
+        ignored.append("workers: it runs on one; name another number, or say with workers=1 that you know")
     if config.mixed_precision:
         ignored.append("mixed_precision: use torch.autocast, or Keras's policy, in the function")
-    if getattr(config, "zero_lvl", 0):
+    sharding = "full" if getattr(config, "zero_lvl", 0) and config.workers not in (None, 1) else None
+    if getattr(config, "zero_lvl", 0) and sharding is None:
         ignored.append("zero_lvl: one worker has nothing to share out")
     hparams = dict(config.hparams or {})
     plain = {name: one for name, one in hparams.items() if isinstance(one, PLAIN)}
@@ -70,5 +71,5 @@ def _distributed(
     experiment = Distributed(
         metric=METRIC, direction="max", hparams=plain, workers=1 if config.workers is None else config.workers
     )
-    function = Function(adapted(call))
+    function = Function(adapted(call), sharding=sharding)
     return Translation(function, placed_of(config), experiment, config.name, tuple(ignored), extra)

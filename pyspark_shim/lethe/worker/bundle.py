@@ -14,13 +14,15 @@ from typing import Any
 class Bundle:
     """function: the training function. arguments: those that it asks for. model: the generator, if there is
     one. generates: `model` is given as the generator itself, not as what it makes. models: of single trials,
-    by number. environment: further variables."""
+    by number. sharding, precision: see `Function`. environment: further variables."""
 
     function: Callable[..., Any]
     arguments: tuple[str, ...]
     model: Callable[..., Any] | None = None
     generates: bool = False
     models: Mapping[int, Callable[..., Any]] = field(default_factory=dict)
+    sharding: str | None = None
+    precision: str = "float32"
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def pickled(self) -> bytes:

@@ -7,7 +7,9 @@ import sys
 import time
 from typing import Any
 
-from lethe.worker import arrays, tree
+from lethe.worker import arrays, seeding, tree
+from lethe.worker.gang.alone import Alone
+from lethe.worker.gang.face import Workers
 from lethe.worker.tree import Arrays
 
 #: The form that is written, as the native loop's.
@@ -19,8 +21,8 @@ class Checkpoint:
     """Of one trial. A function that takes it can be paused and go on on another slot, and goes on from here
     when its slot was lost."""
 
-    def __init__(self, path: str | None, every: float | None) -> None:
-        self._path, self._every = path, every
+    def __init__(self, path: str | None, every: float | None, workers: Workers | None = None) -> None:
+        self._path, self._every, self._workers = path, every, workers or Alone()
         self._saved: tuple[Any, Arrays] | None = None
         self._since = time.monotonic()
         self._read: tuple[dict[str, Any], Arrays] | None = None
@@ -30,18 +32,27 @@ class Checkpoint:
         lists of tensors, NumPy arrays, numbers and strings, `state_dict()`s above all. Call it before
         `broadcast`, after each epoch. Random states are saved with it. Nothing is written until it is needed.
 
+        Of several workers all call it, and what the first one has is saved.
+
         Raises TypeError, which names what cannot be saved.
         """
-        self._saved = _with_random(*tree.encode(state, STATE))
+        first = self._workers.rank == 0
+        if first or self._workers.sharded:
+            encoded = tree.encode(state, STATE)
+            self._saved = _with_random(*encoded) if first else None
 
     def load(self) -> Any:
         """What was saved last, where the trial goes on from it; else None. `random`, NumPy and PyTorch go on
-        with the random numbers that they had then."""
+        with the random numbers that they had then: all of several workers load what the first has saved, and
+        the others draw other random numbers than it."""
         found = self._file()
         if found is None:
             return None
         meta, held = found
-        _restore_random(tree.decode(meta["random"], held))
+        if self._workers.rank == 0:
+            _restore_random(tree.decode(meta["random"], held))
+        else:
+            seeding.go_on(meta["epoch"])
         return tree.decode(meta["state"], held)
 
     # What follows is the worker's.

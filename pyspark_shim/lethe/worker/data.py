@@ -10,6 +10,7 @@ import pyarrow as pa
 from lethe import flight
 from lethe.dataset.part import Parts, Reading
 from lethe.errors import DataError
+from lethe.worker.gang.shares import Shares
 
 
 class TrialData(Parts):
@@ -17,9 +18,8 @@ class TrialData(Parts):
     `lagom`, and their batches those that the native loop trains on under the trial's seed; of a trial of
     several workers, this one's shard."""
 
-    def __init__(self, peer: flight.Peer, spec: dict[str, Any], view: dict[str, Any]) -> None:
-        gang = spec.get("gang") or {"rank": 0, "world": 1}
-        self.reading = Reading(spec["seed"], gang["rank"], gang["world"])
+    def __init__(self, peer: flight.Peer, spec: dict[str, Any], view: dict[str, Any], shares: Shares) -> None:
+        self.reading = Reading(spec["seed"], shares.rank, shares.world, shares)
         self._data, self._view = spec["data"], view
         self._placed = _Placed(peer, spec["data"], view)
 
@@ -74,6 +74,9 @@ class _Placed:
         if not (sampled and self._view["order"]["sampling"] == "weighted"):
             found.append(self._view.get("weight"))
         return [{name: one[name] for name in ("name", "dtype", "shape")} for one in found if one is not None]
+
+    def training_rows(self) -> int:
+        return int(self._view["train"])
 
     def table(self, ticket: dict[str, Any]) -> pa.Table:
         try:

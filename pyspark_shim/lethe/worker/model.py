@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lethe.model.inputs import Inputs
-from lethe.worker import seeding
+from lethe.worker import precision, seeding
+from lethe.worker.gang.face import Workers
 from lethe.worker.tree import Arrays, encode
 
 #: What a generator may ask for by name.
@@ -19,15 +20,22 @@ class Models:
     """Makes modules, and remembers the last: its weights are the trial's."""
 
     def __init__(
-        self, generator: Callable[..., Any], hparams: dict[str, Any], inputs: Inputs | None, seed: int
+        self,
+        generator: Callable[..., Any],
+        hparams: dict[str, Any],
+        inputs: Inputs | None,
+        seed: int,
+        workers: Workers,
+        precision: str,
     ) -> None:
         self._generator, self._hparams, self._inputs, self._seed = generator, hparams, inputs, seed
+        self._workers, self._precision = workers, precision
         self._last: Any = None
         self._snapshot: Arrays | None = None
 
     def make(self) -> Any:
-        """What the generator makes, on this worker's device. The same each time: under the trial's seed, with
-        all random states as they were after it."""
+        """What the generator makes, on this worker's device, and trained with the trial's other workers. The
+        same each time: under the trial's seed, with all random states as they were after it."""
         given = {"hparams": dict(self._hparams), "inputs": self._inputs}
         asked = _asked(self._generator)
         with seeding.late_imports(), _seeded(self._seed):
@@ -35,11 +43,14 @@ class Models:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(self._last, torch.nn.Module) and torch.cuda.is_available():
             self._last = self._last.to("cuda")
-        return self._last
+        if self._precision != "float32":
+            precision.compute_in(self._last, self._precision)
+        return self._workers.parallel(self._last)
 
     def snapshot(self) -> None:
         """Keeps a copy of the weights as they are."""
-        self._snapshot = self._weights()
+        if self._workers.rank == 0 or self._workers.sharded:
+            self._snapshot = self._weights()
 
     def restore(self, weights: Arrays) -> None:
         """A snapshot that was taken before the trial was paused."""
@@ -61,6 +72,10 @@ class Models:
         from lethe.model.weights import named
 
         return {name: encode(tensor, "x")[1]["x0"] for name, tensor in named(module).items()}
+
+    def at_hand(self) -> Arrays:
+        """The snapshot, and without one the weights as they are where this worker has them."""
+        return self._snapshot or {} if self._workers.sharded else self.kept()
 
 
 def _asked(generator: Callable[..., Any]) -> list[str]:

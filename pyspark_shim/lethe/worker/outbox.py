@@ -23,16 +23,20 @@ Values = dict[str, float | None]
 
 
 class Outbox:
-    """Of one attempt."""
+    """Of one attempt. speaks: what is printed goes to the trial's log too; else it is in the worker's own log
+    alone."""
 
-    def __init__(self, exchange: Exchange, printed: Printed, trial: int, attempt: int) -> None:
-        self._exchange, self._printed = exchange, printed
+    def __init__(
+        self, exchange: Exchange, printed: Printed, trial: int, attempt: int, speaks: bool = True
+    ) -> None:
+        self._exchange, self._printed, self._speaks = exchange, printed, speaks
         self._head = {"trial": trial, "attempt": attempt}
         self._reports: list[tuple[int, Values]] = []
         self._sending = threading.Lock()
         self._something = threading.Event()
         self._closed = False
-        printed.wake = self._something.set
+        if speaks:
+            printed.wake = self._something.set
         self._thread = threading.Thread(target=self._run, name="lethe-outbox", daemon=True)
         self._thread.start()
 
@@ -55,7 +59,7 @@ class Outbox:
                 some = taken[start : start + together]
                 reports = [{"epoch": epoch, "metrics": values} for epoch, values in some]
                 self._send({"type": "reports", "reports": reports})
-            text = self._printed.take()
+            text = self._printed.take() if self._speaks else ""
             for start in range(0, len(text), TEXT):
                 self._send({"type": "log", "text": text[start : start + TEXT]})
 
@@ -66,6 +70,8 @@ class Outbox:
         self._something.set()
         self._thread.join()
         self.flush()
+        # Of a worker that does not speak.
+        self._printed.take()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._exchange.send({**message, **self._head})

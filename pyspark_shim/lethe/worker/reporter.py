@@ -8,6 +8,7 @@ from typing import Any
 
 from lethe.worker.checkpoint import Checkpoint
 from lethe.worker.exchange import Attempt
+from lethe.worker.gang.face import Workers
 from lethe.worker.outbox import Outbox, Values
 from lethe.worker.stopped import TrialStopped
 
@@ -29,12 +30,13 @@ class Reporter:
         checkpoint: Checkpoint,
         moment: Moment,
         save: Callable[[int, int], bool],
+        workers: Workers,
     ) -> None:
         self._objective = str(spec["objective"]["metric"])
-        # Of several workers only the first is told anything.
-        speaks = (spec.get("gang") or {"rank": 0})["rank"] == 0
-        self._rungs = frozenset(spec["rungs"] if speaks else ())
-        self._every = spec.get("decide_every") if speaks else None
+        # Of several workers the first speaks for all.
+        self._workers, self._speaks, self._several = workers, workers.rank == 0, workers.world > 1
+        self._rungs = frozenset(spec["rungs"])
+        self._every = spec.get("decide_every")
         self._attempt, self._outbox = attempt, outbox
         self._checkpoint, self._moment, self._save = checkpoint, moment, save
         #: Epochs are reported from 1, and steps of functions that count from 0 are one less.
@@ -62,22 +64,43 @@ class Reporter:
         step: of the function's own counting, from 0 or 1, rising; by default one more than before. Rules that
             stop trials count steps as epochs.
 
+        Of several workers all call it at the same steps, and end at the same one: what the first reports is
+        the trial's.
+
         Raises TrialStopped when the trial is to end.
         """
-        if self._attempt.stopped or self.told is not None:
-            self._end(self.told or "stopped")
+        if self.told is None:
+            told = self._reported(metric, step)
+            self.told = self._workers.agree(told) if self._several else told
+        if self.told is not None:
+            raise TrialStopped("the trial is paused" if self.told == "paused" else "the trial is stopped")
+
+    def _reported(self, metric: Any, step: int | None) -> str | None:
+        """Of the first worker: how the trial is to end."""
+        stopped = self._speaks and self._attempt.stopped
+        if stopped and not self._workers.sharded:
+            return "stopped"
         epoch = self._epoch(step)
         values = self._values(metric)
         if epoch <= self._begun:
             # A function that repeats what was before its checkpoint.
-            return
+            return None
         self._last = epoch
-        self._outbox.add(epoch, values)
-        self._moment.look(values[self._objective], epoch)
+        self._count(values, epoch)
+        if stopped or not self._speaks:
+            return "stopped" if stopped else None
         if self._is_rung(epoch):
-            self._ask(epoch)
-        elif self._checkpoint.is_due():
+            return self._ask(epoch)
+        if self._checkpoint.is_due():
             self._save(epoch, self._first or 0)
+        return None
+
+    def _count(self, values: Values, epoch: int) -> None:
+        if self._speaks:
+            self._outbox.add(epoch, values)
+        value = values[self._objective]
+        # Weights that no worker has alone are kept by all of them, or by none.
+        self._moment.look(self._workers.same(value) if self._workers.sharded else value, epoch)
 
     def log(self, *values: Any) -> None:
         """Prints them, to the trial's log and to whoever watches the experiment."""
@@ -86,7 +109,7 @@ class Reporter:
     def returned(self, value: Any) -> None:
         """What the function has returned is its last report; of one that was told to end before, it is
         none."""
-        if self.told is not None:
+        if self.told is not None or not (self._speaks or self._workers.sharded):
             return
         if value is None:
             if not self.reported:
@@ -97,9 +120,8 @@ class Reporter:
             return
         values = self._values(value)
         epoch = max(self._last, self._begun) + 1
-        self._outbox.add(epoch, values)
-        self._moment.look(values[self._objective], epoch)
-        if self._is_rung(epoch):
+        self._count(values, epoch)
+        if self._speaks and self._is_rung(epoch):
             # Whatever is decided: it has done all that it was to do.
             self._outbox.flush()
             self._attempt.verdict()
@@ -107,17 +129,12 @@ class Reporter:
     def _is_rung(self, epoch: int) -> bool:
         return epoch in self._rungs or (self._every is not None and epoch % self._every == 0)
 
-    def _ask(self, epoch: int) -> None:
+    def _ask(self, epoch: int) -> str | None:
         self._outbox.flush()
         verdict = self._attempt.verdict()
         if verdict == "pause":
-            self._end("paused" if self._save(epoch, self._first or 0) else "stopped")
-        if verdict == "stop":
-            self._end("stopped")
-
-    def _end(self, how: str) -> None:
-        self.told = how
-        raise TrialStopped("the trial is paused" if how == "paused" else "the trial is stopped")
+            return "paused" if self._save(epoch, self._first or 0) else "stopped"
+        return "stopped" if verdict == "stop" else None
 
     def _epoch(self, step: int | None) -> int:
         if step is None:

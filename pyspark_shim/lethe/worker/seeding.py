@@ -39,6 +39,17 @@ def seed_all(seed: int) -> None:
             seeder(module, seed)
 
 
+def of_rank(seed: int, rank: int) -> int:
+    """The seed of one of a trial's workers: the first has the trial's own."""
+    # Of SplitMix64: those of neighbours have nothing in common.
+    return (seed + rank * 0x9E3779B97F4A7C15) % 2**63
+
+
+def go_on(epoch: int) -> None:
+    """Seeds all anew, for what comes after the epoch."""
+    seed_all(of_rank(_seed, epoch << 32))
+
+
 def watch_imports() -> None:
     """From now on these packages are seeded when they are imported: none is imported for that alone."""
     sys.meta_path.insert(0, _Finder())

@@ -72,6 +72,9 @@ def encode(value: Any, prefix: str) -> tuple[Any, Arrays]:
 def _of_tensor(tensor: Any, place: str) -> tuple[str, list[int], bytes]:
     import torch
 
+    if hasattr(tensor, "full_tensor"):
+        # A part of it: all workers encode it at once.
+        tensor = tensor.full_tensor()
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in (*_DTYPES, "bfloat16"):
         raise TreeError(f"checkpoint.save: {place} has dtype {dtype}; convert it to float32, say")

@@ -15,6 +15,7 @@ from lethe.worker.bundle import Bundle
 from lethe.worker.checkpoint import Checkpoint
 from lethe.worker.data import TrialData
 from lethe.worker.exchange import Exchange, Job
+from lethe.worker.gang.choose import workers_of
 from lethe.worker.model import Models
 from lethe.worker.outbox import Outbox
 from lethe.worker.prints import Printed
@@ -28,12 +29,10 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
     """Runs the attempt, and says how it ended. Exceptions of the function are the trial's failure."""
     global _previous_end
     spec = job.run["spec"]
-    outbox = Outbox(exchange, printed, spec["trial"], spec["attempt"])
+    speaks = (spec.get("gang") or {"rank": 0})["rank"] == 0
+    outbox = Outbox(exchange, printed, spec["trial"], spec["attempt"], speaks)
     attempt = _Attempt(bundle, job, exchange, outbox)
-    outcome = attempt.run()
-    weights = None
-    if outcome["type"] in ("finished", "stopped"):
-        weights = attempt.keep()
+    outcome, weights = attempt.run()
     first, end = attempt.began, time.monotonic()
     timing = {"idle_s": 0.0, "setup_s": 0.0, "train_s": 0.0}
     if first is not None:
@@ -43,6 +42,8 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
     ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
     exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
     _previous_end = time.monotonic()
+    # After its own word: workers whose connections this ends are asked for theirs.
+    attempt.workers.leave(outcome["type"])
     # Where this fails, as after an error of the GPU, the process ends, and another takes its place.
     del attempt
     _tidy()
@@ -55,29 +56,37 @@ class _Attempt:
         self._models: Models | None = None
         self._moment: Moment | None = None
         self._reporter: Reporter | None = None
-        self._checkpoint = Checkpoint(job.run.get("checkpoint"), self._spec.get("checkpoint_every_s"))
+        self._told = exchange.begin(self._spec["trial"], self._spec["attempt"])
+        #: Those of the trial.
+        self.workers = workers_of(exchange.peer, self._spec, self._told, bundle.sharding)
+        every = self._spec.get("checkpoint_every_s")
+        self._checkpoint = Checkpoint(job.run.get("checkpoint"), every, self.workers)
         #: When the function was called.
         self.began: float | None = None
 
-    def run(self) -> dict[str, Any]:
-        """The message `Outcome`."""
+    def run(self) -> tuple[dict[str, Any], str | None]:
+        """The message `Outcome`, and where the weights are that are kept."""
         try:
             self._call()
+            told = None if self._reporter is None else self._reporter.told
+            # A function that takes its end for an error and returns has ended all the same.
+            how = told or "finished"
         except TrialStopped:
-            assert self._reporter is not None
-            return {"type": self._reporter.told or "stopped"}
+            # Before it was called only the driver ends it.
+            how = (self._reporter.told if self._reporter is not None else None) or "stopped"
         except BaseException as error:
             # SystemExit too: the worker goes on.
-            return {"type": "failed", "error": raised("the training function", error)}
-        told = None if self._reporter is None else self._reporter.told
-        # A function that takes its end for an error and returns has ended all the same.
-        return {"type": told or "finished"}
+            failed = {"type": "failed", "error": raised("the training function", error)}
+            return self.workers.outcome(error) or failed, None
+        kept = None if how == "paused" else self._keep()
+        # Another worker than the first has no checkpoint to show for a pause.
+        return {"type": "stopped" if how == "paused" and self.workers.rank > 0 else how}, kept
 
     def _call(self) -> None:
         spec, run = self._spec, self._run
-        gang = spec.get("gang") or {"rank": 0, "world": 1}
-        context.enter(gang["rank"], gang["world"])
-        seeding.seed_all(spec["seed"])
+        self.workers.join()
+        context.enter(self.workers.rank, self.workers.world, self.workers.parallel)
+        seeding.seed_all(seeding.of_rank(spec["seed"], self.workers.rank))
         # The function may change it: it is the trial's own.
         hparams = dict(spec["hparams"])
         meta = self._checkpoint.meta()
@@ -85,13 +94,15 @@ class _Attempt:
         view = run.get("view")
         if generator is not None:
             inputs = None if view is None else inputs_of(view["inputs"])
-            self._models = Models(generator, hparams, inputs, spec["seed"])
+            precision = self._bundle.precision
+            self._models = Models(generator, hparams, inputs, spec["seed"], self.workers, precision)
         self._moment = Moment(spec, meta, self._snapshot)
         best = spec["objective"]["select"] == "best" and self._moment.epoch is not None
         if self._models is not None and best:
             self._models.restore(self._checkpoint.model())
-        attempt = self._exchange.begin(spec["trial"], spec["attempt"])
-        reporter = Reporter(spec, attempt, self._outbox, self._checkpoint, self._moment, self._save)
+        reporter = Reporter(
+            spec, self._told, self._outbox, self._checkpoint, self._moment, self._save, self.workers
+        )
         self._reporter = reporter
         given: dict[str, Any] = {}
         for name in self._bundle.arguments:
@@ -99,7 +110,8 @@ class _Attempt:
                 assert self._models is not None
                 given[name] = self._models.make if self._bundle.generates else self._models.make()
             elif name == "dataset":
-                given[name] = None if view is None else TrialData(self._exchange.peer, spec, view)
+                shares = self.workers.shares
+                given[name] = None if view is None else TrialData(self._exchange.peer, spec, view, shares)
             elif name == "hparams":
                 given[name] = hparams
             elif name == "reporter":
@@ -107,7 +119,9 @@ class _Attempt:
             elif name == "checkpoint":
                 given[name] = self._checkpoint
         self.began = time.monotonic()
-        reporter.returned(self._bundle.function(**given))
+        returned = self._bundle.function(**given)
+        self.workers.returned()
+        reporter.returned(returned)
 
     def _snapshot(self) -> None:
         if self._models is not None:
@@ -119,7 +133,7 @@ class _Attempt:
         path = f"{self._run['checkpoints']}-{epoch}.arrow"
         best = {"best": self._moment.value, "best_epoch": self._moment.epoch}
         meta = {"epoch": epoch, "step": epoch, "first": first, **best}
-        model = {} if self._models is None else self._models.kept()
+        model = {} if self._models is None else self._models.at_hand()
         if not self._checkpoint.write(path, meta, model):
             return False
         # Reports go before the checkpoint that they belong to.
@@ -128,13 +142,16 @@ class _Attempt:
         self._exchange.send({"type": "checkpoint", **at, "path": path})
         return True
 
-    def keep(self) -> str | None:
+    def _keep(self) -> str | None:
         """Writes the model's weights if they may be the experiment's best; where they are."""
         if self._models is None or self._moment is None or not self._moment.keeps():
             return None
+        # Of several workers the first; what none of them has alone they collect together, which takes all.
+        if self.workers.rank > 0 and not self.workers.sharded:
+            return None
         try:
             kept = self._models.kept()
-            if not kept:
+            if not kept or self.workers.rank > 0:
                 return None
             arrays.write(self._run["weights"], kept)
         except Exception as error:

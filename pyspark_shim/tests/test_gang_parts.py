@@ -1,0 +1,77 @@
+"""What workers of one trial need to know of their rows, their addresses and each other's errors."""
+
+import socket
+
+import pyarrow as pa
+import pytest
+
+from lethe.dataset.batches import Batching
+from lethe.errors import LetheError
+from lethe.worker.gang.broken import GroupLost, is_broken
+from lethe.worker.gang.interface import host_of, interface_of
+from lethe.worker.gang.shares import Shares
+from lethe.worker.seeding import of_rank
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_slices_of_a_batch_add_up_and_none_is_empty(world: int, drop_last: bool) -> None:
+    table = pa.table({"label": range(23)})
+    found = []
+    for rank in range(world):
+        batching = Batching(5, shuffle=False, drop_last=drop_last, rank=rank, world=world)
+        slices = batching.cut(table.to_batches())
+        found.append(
+            [
+                (batch.column("label").to_pylist(), share)
+                for batch, share in Shares(rank, world).follow(
+                    slices, batching.rows(23), lambda: table.to_batches()[0].slice(0, 1)
+                )
+            ]
+        )
+    steps = list(zip(*found, strict=True))
+    assert len(steps) == (4 if drop_last else 5)
+    for number, step in enumerate(steps):
+        assert sum(share for _, share in step) == pytest.approx(1.0)
+        assert all(rows for rows, _ in step)
+        counted = [row for rows, share in step if share for row in rows]
+        assert counted == list(range(number * 5, min(23, number * 5 + 5)))
+
+
+def test_an_interface_has_the_address_or_its_network() -> None:
+    assert interface_of(host_of("127.0.0.1:4711")) == "lo"
+    assert interface_of("127.8.0.9") == "lo"
+    assert interface_of("localhost") == "lo"
+    names = {name for _, name in socket.if_nameindex()}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            # Nothing is sent.
+            asking.connect(("192.0.2.1", 9))
+            own = asking.getsockname()[0]
+        except OSError:
+            own = "127.0.0.1"
+    assert interface_of(own) in names
+    if any(name != "lo" for name in names) and own != "127.0.0.1":
+        assert interface_of(own) != "lo"
+    with pytest.raises(LetheError, match=r"no network interface here has 203\.0\.113\.9; set"):
+        interface_of("203.0.113.9")
+    assert host_of("[::1]:80") == "::1"
+
+
+def test_errors_of_collectives_are_told_from_the_function_s_own() -> None:
+    closed = RuntimeError("[/w/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
+    wrapped = ValueError("my own")
+    wrapped.__cause__ = closed
+    assert is_broken(closed)
+    assert is_broken(wrapped)
+    assert is_broken(GroupLost("nobody came"))
+    assert not is_broken(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_broken(ValueError("gloo/ is a word in it"))
+
+
+def test_seeds_of_ranks_differ_and_the_first_is_the_trial_s() -> None:
+    for seed in (0, 7, 2**63 - 1):
+        seeds = [of_rank(seed, rank) for rank in range(100)]
+        assert seeds[0] == seed
+        assert len(set(seeds)) == 100
+        assert all(0 <= one < 2**63 for one in seeds)
