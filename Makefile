@@ -2,7 +2,7 @@
 # make test    sets up, lints and runs all tests
 # make test-places   the same in other places: standalone cluster, other Spark versions, Airflow
 # make lint    formats and types only
-# make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-scheduler, bench-search for each of these
+# make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search for each of these
 # make setup   virtual environment, packages, release build, wheel
 #
 # Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR.
@@ -58,7 +58,7 @@ lint: $(PACKAGES)
 bench: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks
 
-# bench-asha, bench-curves, bench-data, bench-scheduler, bench-search: what takes longer.
+# bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search: what takes longer.
 bench-%: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks $*
 

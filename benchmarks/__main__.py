@@ -11,7 +11,20 @@ from benchmarks.figure import Figure, table
 
 ALL = ("overhead", "forty", "steps", "transport", "results", "broadcast")
 #: Only where they are named.
-OTHERS = ("asha", "curves", "data", "feed", "resident", "scheduler", "search", "spark_put")
+OTHERS = (
+    "allreduce",
+    "asha",
+    "curves",
+    "data",
+    "distributed",
+    "feed",
+    "first_step",
+    "ranks",
+    "resident",
+    "scheduler",
+    "search",
+    "spark_put",
+)
 
 
 def main() -> None:

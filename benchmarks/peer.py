@@ -40,11 +40,12 @@ def environment(name: str = PEERS) -> Path:
     return python
 
 
-def run(script: str, arguments: dict[str, Any], name: str = PEERS, timeout: float = TIMEOUT) -> Any:
-    """Runs a script of `peers/` with JSON on its stdin, in the environment of that name; returns the JSON of
-    its last line."""
+def run(script: str, arguments: dict[str, Any], name: str | None = PEERS, timeout: float = TIMEOUT) -> Any:
+    """Runs a script of `peers/` with JSON on its stdin, in the environment of that name (None: this one);
+    returns the JSON of its last line."""
+    python = sys.executable if name is None else str(environment(name))
     done = subprocess.run(
-        [str(environment(name)), str(HERE / "peers" / script)],
+        [python, str(HERE / "peers" / script)],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
