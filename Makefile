@@ -1,6 +1,6 @@
 # make demo    sets up and runs the digits search on local Spark
 # make test    sets up, lints and runs all tests
-# make test-places   the same in other places: standalone cluster, other Spark versions, Airflow
+# make test-places   the same in other places: standalone cluster, other Spark versions, Airflow, MLflow's server
 # make lint    formats and types only
 # make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search for each of these
 # make setup   virtual environment, packages, release build, wheel

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from lethe.stopping.halving import ASHA, BOHB, Hyperband
     from lethe.stopping.pbt import PBT
     from lethe.supervised import Registered, Supervised
+    from lethe.tracking.mlflow import MLflow
+    from lethe.tracking.tensorboard import TensorBoard
     from lethe.worker.stopped import TrialStopped
 
 __version__: str = importlib.metadata.version("lethe")
@@ -82,6 +84,7 @@ _HOMES = {
     "Input": "lethe.dataset.inputs",
     "InstallError": "lethe.errors",
     "LetheError": "lethe.errors",
+    "MLflow": "lethe.tracking.mlflow",
     "Median": "lethe.stopping.curves",
     "ModelError": "lethe.errors",
     "NSGA2": "lethe.optimizers.native",
@@ -103,6 +106,7 @@ _HOMES = {
     "Sobol": "lethe.optimizers.native",
     "Supervised": "lethe.supervised",
     "TPE": "lethe.optimizers.native",
+    "TensorBoard": "lethe.tracking.tensorboard",
     "Terminated": "lethe.errors",
     "Threshold": "lethe.stopping.curves",
     "Trial": "lethe.optimizers.ask_tell",
@@ -150,6 +154,7 @@ __all__ = [
     "Input",
     "InstallError",
     "LetheError",
+    "MLflow",
     "Median",
     "ModelError",
     "Opened",
@@ -168,6 +173,7 @@ __all__ = [
     "Single",
     "Sobol",
     "Supervised",
+    "TensorBoard",
     "Terminated",
     "Threshold",
     "Trial",

@@ -13,6 +13,7 @@ import pytest
             "import lethe; lethe.Supervised; lethe.Search; lethe.lagom; lethe.Dataset; lethe.Result",
             ("torch", "pyspark"),
         ),
+        ("import lethe; lethe.lagom; lethe.MLflow; lethe.TensorBoard", ("torch", "mlflow", "tensorboard")),
         (
             "import lethe; lethe.open; lethe.TPE; lethe.optuna; lethe.constraint; lethe.PBT",
             ("torch", "pyspark", "optuna"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +48,9 @@ from lethe.session.base import Session
 from lethe.session.find import active_session, session_of
 from lethe.settings import Settings
 from lethe.supervised import Registered, Supervised, check_experiment
+from lethe.tracking.about import about
+from lethe.tracking.following import Following, trackers_of
+from lethe.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,6 +73,7 @@ def lagom(
     store_options: Mapping[str, str] | None = None,
     quiet: bool = False,
     settings: Settings | None = None,
+    track: Tracker | Sequence[Tracker] | None = None,
 ) -> Result:
     """Runs the experiment and returns its result.
 
@@ -96,6 +100,7 @@ def lagom(
         notebook a table of trials that becomes the result, anything else a line now and then; the lines are
         on stderr, the summary at the end on stdout.
     settings: of Lethe's processes; see `Settings`.
+    track: `MLflow(…)`, `TensorBoard(…)`, or several: who is told of trials and their values while they run.
 
     Ctrl-C, a notebook's Interrupt, and cancelling its Spark job (`cancelAllJobs`, the caller's job
     group, Spark's web page) end the experiment within seconds, and what there is is returned
@@ -118,6 +123,7 @@ def lagom(
         )
     if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
         raise ConfigError(f"slots must be a whole number from 1, not {slots!r}")
+    trackers = trackers_of(track)
     if isinstance(experiment, Listing):
         experiment = experiment.of(train, dataset is not None and dataset.has_validation)
     if isinstance(train, Supervised):
@@ -136,7 +142,8 @@ def lagom(
             kind=type(experiment).__name__.lower(),
         )
         try:
-            return _run(owner, train, dataset, experiment, slots, folder, quiet)
+            with Following(trackers, Tables(folder.path, owner), quiet) as tracked:
+                return _run(owner, train, dataset, experiment, slots, folder, quiet, tracked)
         except (ExperimentError, ProcessError) as error:
             # The application's own folder goes with it.
             logs = owner.keep_logs(folder.path.with_name(f"{folder.path.name}-logs"))
@@ -191,6 +198,7 @@ def _run(
     slots: int | None,
     folder: Folder,
     quiet: bool,
+    tracked: Following,
 ) -> Result:
     runner: Runner | None = None
     loss = train.loss if isinstance(train, Supervised) else None
@@ -212,7 +220,9 @@ def _run(
         standing = Standing(folder.name, trials.count, experiment.metrics[0], trials.epochs(train))
         progress = choose(standing, experiment.metrics, number, owner.peer, quiet=quiet)
         rebuild = None if dataset is None else partial(Rebuild, owner, dataset.source)
-        runner = Runner(owner, message, held, preparer, adviser, progress, rebuild)
+        told = about(message, experiment.objectives, folder, trials, type(experiment).__name__.lower())
+        follow = partial(tracked.follow, told)
+        runner = Runner(owner, message, held, preparer, adviser, progress, rebuild, follow)
         found = runner.run()
     finally:
         tidy(folder, began=runner is not None and runner.began)
@@ -227,6 +237,8 @@ def _run(
     training = Training(type(experiment).__name__.lower(), message, signature)
     result = _result(owner, experiment, folder, found, best, preprocessing, table, training, native)
     progress.result(result)
+    own = result.best is not None and result.best.trial in trials.inputs
+    tracked.finish(result, found, best, None if own else described)
     return result
 
 

@@ -40,6 +40,7 @@ class Runner:
     preparer: None for functions that need no generated module.
     adviser: None where neither optimizer nor constraints are the user's own code.
     rebuild: has data put again that executors have lost; None where there are none that could be.
+    created: called when the driver has the experiment; must not wait.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Runner:
         adviser: Adviser | None,
         progress: Progress,
         rebuild: Callable[[], Rebuild] | None = None,
+        created: Callable[[], None] = lambda: None,
     ) -> None:
         self._application, self._plan, self._slots = application, plan, slots
         self._preparer, self._adviser, self._progress = preparer, adviser, progress
@@ -61,6 +63,7 @@ class Runner:
         self._watch_lost = False
         self._completed = False
         self._new_rebuild, self._rebuilds = rebuild, 0
+        self._created = created
         self._rebuild: Rebuild | None = None
 
     def run(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class Runner:
         try:
             self._create()
             try:
+                self._created()
                 end = self._until_over()
             except KeyboardInterrupt:
                 end = self._cancel("interrupted (Ctrl-C)")

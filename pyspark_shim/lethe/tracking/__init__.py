@@ -1,0 +1,1 @@
+"""Experiments in the tools that people look at them with: MLflow, TensorBoard."""
