@@ -3,6 +3,7 @@
 # make test-places   the same in other places: standalone cluster, other Spark versions, Airflow, MLflow's server
 # make lint    formats and types only
 # make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search for each of these
+# make docs    the site of docs/, strictly, into site/
 # make setup   virtual environment, packages, release build, wheel
 #
 # Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR.
@@ -20,6 +21,7 @@ BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages
 WHEEL := $(VENV)/.wheel
 HADOOP := $(VENV)/hadoop
+DOCS_VENV := $(abspath .venv-docs)
 
 # Every cargo call has the same selection, profile and environment, the wheel's build hook too: nothing
 # compiles twice. LIBTORCH is found without importing torch.
@@ -33,7 +35,7 @@ PYTHON_ENV := PYSPARK_PYTHON=$(BIN)/python PYSPARK_DRIVER_PYTHON=$(BIN)/python
 SOURCES := Cargo.toml Cargo.lock pyspark_shim/Cargo.toml pyspark_shim/build.rs pyspark_shim/pyproject.toml pyspark_shim/hatch_build.py \
 	$(shell find flight driver executor pyspark_shim/src pyspark_shim/lethe -type f -not -path '*/__pycache__/*' -not -path '*/tests/*')
 
-.PHONY: demo test test-places lint bench setup
+.PHONY: demo test test-places lint bench docs setup
 
 demo: $(WHEEL)
 	$(PYTHON_ENV) PYSPARK_SUBMIT_ARGS="--master local[2] --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false pyspark-shell" \
@@ -51,8 +53,8 @@ test-places: $(WHEEL)
 lint: $(PACKAGES)
 	$(CARGO) fmt --check
 	$(CARGO_ENV) $(CARGO) clippy $(SELECTION) --all-targets -- -D warnings
-	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks
-	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks
+	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks docs/mkdocs
+	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks docs/mkdocs
 	cd pyspark_shim && $(BIN)/mypy
 
 bench: $(WHEEL)
@@ -62,6 +64,9 @@ bench: $(WHEEL)
 bench-%: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks $*
 
+docs: $(DOCS_VENV)/.packages
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
 setup: $(WHEEL) $(HADOOP)
 
 $(PACKAGES): requirements-dev.txt constraints.txt
@@ -70,6 +75,12 @@ $(PACKAGES): requirements-dev.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "python3 was not found; install Python 3.11" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# The site's own: it reads the package's sources and needs nothing of it.
+$(DOCS_VENV)/.packages: docs/mkdocs/requirements.txt
+	test -x $(DOCS_VENV)/bin/python || "$(PYTHON)" -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # The jars that a namenode and a datanode load.

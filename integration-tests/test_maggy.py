@@ -1,12 +1,12 @@
 """Programs that were written after Maggy's documentation run with other imports."""
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import DOCS, run
 
 import lethe
 from lethe.maggy import AblationStudy, Searchspace, experiment
@@ -177,11 +177,7 @@ def test_without_a_configuration_the_function_runs_once() -> None:
 
 
 def test_the_page_runs_as_it_is_written() -> None:
-    page = Path(__file__).parents[1] / "docs" / "from-maggy.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(blocks) == 3
     scope: dict[str, Any] = {"__name__": "page"}
-    for block in blocks:
-        exec(block, scope)
+    assert run(DOCS / "from-maggy.md", scope) == 3
     assert len(scope["result"].trials) == 12
     assert scope["study_result"]["num_trials"] == 5

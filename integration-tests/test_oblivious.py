@@ -12,6 +12,7 @@ import pytest
 import searches
 import torch
 from functions import fit, net
+from pages import DOCS, run
 from searches import mlp
 
 import lethe
@@ -147,3 +148,12 @@ def test_a_function_finds_nothing_that_tells_its_context(dataset: lethe.Dataset,
     if "spy" in SEEN:
         assert SEEN["spy"] == seen["single"], "the same on Spark as on a laptop"
     SEEN["spy"] = seen["single"]
+
+
+def test_the_quickstart_runs_on_spark_as_it_is_written(spark: Any) -> None:
+    scope: dict[str, Any] = {"__name__": "page"}
+    assert run(DOCS / "index.md", scope, "With Spark") == 6
+    assert scope["digits"].session() is not None
+    assert len(scope["result"].trials) == 20
+    assert scope["found"].best.value > 0.5
+    assert (scope["answers"]["prediction"] == scope["rows"]["digit"]).mean() > 0.9

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 import lethe
 
 DOCS = Path(__file__).parents[2] / "docs"
+FENCE = re.compile(r'^```python(?: title="(?P<side>.*?)")?\n(?P<code>.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -29,9 +30,20 @@ def digits() -> lethe.Dataset:
     return lethe.Dataset.from_arrow(table, features="pixels", label="digit").split(0.2, seed=7)
 
 
-def run(page: Path, scope: dict[str, Any]) -> int:
-    """Runs a page's Python, block after block, in one scope; how many blocks there are."""
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    for block in blocks:
-        exec(block, scope)
-    return len(blocks)
+def sides(page: Path) -> list[str]:
+    """The titles of a page's Python: the same program in other words, one for each."""
+    found = (block["side"] for block in FENCE.finditer(page.read_text()))
+    return list(dict.fromkeys(side for side in found if side is not None))
+
+
+def blocks(page: Path, side: str | None = None) -> list[str]:
+    """A page's Python, block after block; of one side that which has its title, or none."""
+    return [block["code"] for block in FENCE.finditer(page.read_text()) if block["side"] in (None, side)]
+
+
+def run(page: Path, scope: dict[str, Any], side: str | None = None) -> int:
+    """Runs a page's Python in one scope; how many blocks there are."""
+    found = blocks(page, side)
+    for block in found:
+        exec(compile(block, str(page), "exec"), scope)
+    return len(found)

@@ -1,7 +1,6 @@
 """The page on data runs as it is written."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pages import DOCS, elsewhere, run
 from torch import nn
 
 import lethe
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+PAGE = DOCS / "data.md"
+__all__ = ["elsewhere"]
 ROWS = 200
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    lethe.shutdown()
 
 
 def flats() -> pa.Table:
@@ -46,6 +40,7 @@ def model(hparams: dict[str, Any], inputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, 1), nn.Flatten(0))
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_the_code_of_the_page_runs(tmp_path: Path) -> None:
     (tmp_path / "flats").mkdir()
     table = flats()
@@ -63,10 +58,7 @@ def test_the_code_of_the_page_runs(tmp_path: Path) -> None:
             lethe.SearchSpace(lr=lethe.loguniform(1e-3, 1e-1)), trials=2, metric="loss", direction="min"
         ),
     }
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    for block in blocks:
-        exec(block, scope)
-    assert len(blocks) == 6
+    assert run(PAGE, scope) == 6
     assert scope["files"].train.to_arrow().num_rows == ROWS
     assert scope["features"].shape == (round(0.2 * ROWS), 3)
     assert scope["by_name"]["photo"].shape == (ROWS, 1, 8, 8)

@@ -16,7 +16,8 @@ FEATURE, NOTHING = "ablated_feature", "None"
 
 
 class AblationStudy:
-    """
+    """What is left out, in Maggy's words:
+
         study = AblationStudy("titanic", training_dataset_version=1, label_name="survived")
         study.features.include("age", "fare")
         study.model.set_base_model_generator(make_model)
