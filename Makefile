@@ -46,8 +46,8 @@ test: lint $(WHEEL) $(HADOOP)
 lint: $(PACKAGES)
 	$(CARGO) fmt --check
 	$(CARGO_ENV) $(CARGO) clippy $(SELECTION) --all-targets -- -D warnings
-	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks
-	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks
+	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim docker examples integration-tests benchmarks
+	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim docker examples integration-tests benchmarks
 	cd pyspark_shim && $(BIN)/mypy
 
 bench: $(WHEEL)
