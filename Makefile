@@ -53,8 +53,8 @@ test-places: $(WHEEL)
 lint: $(PACKAGES)
 	$(CARGO) fmt --check
 	$(CARGO_ENV) $(CARGO) clippy $(SELECTION) --all-targets -- -D warnings
-	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks docs/mkdocs
-	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim examples integration-tests benchmarks docs/mkdocs
+	$(BIN)/ruff check --config pyspark_shim/pyproject.toml pyspark_shim docker examples integration-tests benchmarks docs/mkdocs
+	$(BIN)/ruff format --check --config pyspark_shim/pyproject.toml pyspark_shim docker examples integration-tests benchmarks docs/mkdocs
 	cd pyspark_shim && $(BIN)/mypy
 
 bench: $(WHEEL)
