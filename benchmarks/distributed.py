@@ -1,5 +1,6 @@
 """Several workers that train one model: `ranks` (rows per second of two), `first_step` (how soon they begin),
-`allreduce`. Each runs alone under its own name too. BENCH_ROUNDS makes quick runs."""
+`allreduce`. Each runs alone under its own name too. BENCH_ROWS (of `ranks`) and BENCH_ROUNDS make quick
+runs."""
 
 from __future__ import annotations
 
