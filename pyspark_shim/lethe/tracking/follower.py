@@ -22,8 +22,9 @@ EVERY = 1.0
 AGAIN, AT_MOST = 0.5, 10.0
 #: Seconds that a tracker which has gone gets after the experiment's end, to come back.
 GONE_WITHIN = 5.0
-#: Seconds that one which was never reached gets, where the experiment was over before it had answered.
-NEVER_WITHIN = 15.0
+#: Seconds that one gets which was not reached yet, and has not failed: its library may still be importing,
+#: and a call that hangs is ended by the tracker's own limits.
+NEVER_WITHIN = 60.0
 #: Seconds that the rest may take where the experiment was broken off.
 BROKEN_OFF_WITHIN = 5.0
 #: Refusals whose reasons are kept.

@@ -116,8 +116,12 @@ class Following:
 def _limit(follower: Follower, broken_off: bool) -> float:
     if follower.hopeless:
         return 0.5
-    limit = follower.tracker.patience if follower.reached else NEVER_WITHIN
-    return min(limit, BROKEN_OFF_WITHIN) if broken_off else limit
+    limits = [follower.tracker.patience]
+    if not follower.reached:
+        limits.append(NEVER_WITHIN)
+    if broken_off:
+        limits.append(BROKEN_OFF_WITHIN)
+    return min(limits)
 
 
 def _has_lost(follower: Follower) -> bool:
