@@ -39,7 +39,7 @@ def outputs(notebook: Any, name: str) -> Any:
     return found
 
 
-#: Of "single" and "distributed", what they reported, wherever they ran.
+#: By context, what was reported, wherever it ran.
 SEEN: dict[str, float] = {}
 
 
@@ -68,7 +68,9 @@ def test_it_runs_unchanged(context: str, place: str, tmp_path: Path) -> None:
     assert said is not None, score.text
     assert float(said[1]) > 0.7
     if context in ("single", "distributed"):
-        assert SEEN.setdefault("accuracy", float(said[1])) == float(said[1]), "it is the same training"
+        # The two workers of "distributed" drop other units than one.
+        seen = SEEN.setdefault(context, float(said[1]))
+        assert seen == float(said[1]), "it is the same training, with Spark and without"
     used = "from_spark" if place == "spark" else "from_arrow"
     assert (tmp_path / "lethe-runs").is_dir()
     assert used in "".join(cell.source for cell in notebook.cells)

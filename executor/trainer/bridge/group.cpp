@@ -116,6 +116,8 @@ char* lethe_group_new(
     const std::chrono::milliseconds timeout(timeout_ms);
     auto store = c10::make_intrusive<Store>(calls, timeout);
     auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    // One operation at a time is under way but for a few buckets.
+    options->threads = 1;
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host, false));
     auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, world, options);
     // All are there: from here on one that trains is waited for.
