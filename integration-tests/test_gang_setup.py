@@ -217,12 +217,14 @@ def keras_fit(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any) 
 def test_keras_trains_as_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="Keras is not installed")
     points = [{"kind": "keras", "notes": str(tmp_path)}]
-    several = Several(metric="loss", direction="min", hparams=points, workers=(1, 2))
+    # Also after a trial in the same interpreters, of which one or the other is the first then.
+    several = Several(metric="loss", direction="min", hparams=points, workers=(2, 1, 2))
     function = lethe.Function(keras_fit, keras_model, environment={"KERAS_BACKEND": "torch"})
     result = run(function, dataset, several)
     assert set(result.trials["state"]) == {"finished"}, result.trials["error"].tolist()
-    one, two = (history["loss"].to_numpy() for _, history in result.history.groupby("trial"))
+    two, one, again = (history["loss"].to_numpy() for _, history in result.history.groupby("trial"))
     assert one[-1] < one[0]
     np.testing.assert_allclose(two, one, rtol=1e-4)
+    assert again.tolist() == two.tolist()
     kernels = {entry["kernel"] for entry in notes(tmp_path, "keras", 2)}
     assert len(kernels) == 1, "the same weights on both"

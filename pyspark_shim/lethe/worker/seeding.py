@@ -15,8 +15,33 @@ from typing import Any
 
 def _seed_keras(keras: Any, seed: int) -> None:
     """Its generator, and the numbers in its layers' names, begin anew."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed % 2**32)
+    with _kept():
+        # It would seed the others too.
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(seed % 2**32)
+
+
+def _imported(name: str, attribute: str) -> Any:
+    """The module; None where it is not, or is being imported."""
+    module = sys.modules.get(name)
+    return module if hasattr(module, attribute) else None
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """The random states of `random`, NumPy and PyTorch are after it what they were before."""
+    numpy, torch = _imported("numpy", "random"), _imported("torch", "get_rng_state")
+    python_state = random.getstate()
+    numpy_state = None if numpy is None else numpy.random.get_state()
+    torch_state = None if torch is None else torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+        if torch is not None:
+            torch.set_rng_state(torch_state)
 
 
 _SEEDERS: dict[str, Callable[[Any, int], object]] = {
@@ -84,25 +109,19 @@ class _Loader(importlib.abc.Loader):
         module.__loader__ = self._own
         if module.__spec__ is not None:
             module.__spec__.loader = self._own
-        self._own.exec_module(module)
+        with _kept():
+            self._own.exec_module(module)
         _SEEDERS[module.__name__](module, _seed)
 
 
 @contextlib.contextmanager
 def plainly_seeded(seed: int) -> Iterator[None]:
     """Seeds `random` and NumPy within, and restores their states after."""
-    numpy = sys.modules.get("numpy")
-    python_state = random.getstate()
-    numpy_state = None if numpy is None else numpy.random.get_state()
-    random.seed(seed)
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)
-    try:
+    with _kept():
+        random.seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(seed % 2**32)
         yield
-    finally:
-        random.setstate(python_state)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
 
 
 @contextlib.contextmanager
