@@ -78,7 +78,8 @@ def lagom(
     """Runs the experiment and returns its result.
 
     train: what a trial does: `Supervised`, a Python function (see `Function`), or `Registered` for one in
-    Rust. dataset: what it is trained on; None for functions that need no data.
+        Rust.
+    dataset: what it is trained on; None for functions that need no data.
     experiment: `Single(...)`, `Search(...)`, `Ablation(...)` or `Distributed(...)`: the same
         function in each.
     spark: None takes the dataset's session, else the active one, and the local executor where there is none;
