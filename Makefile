@@ -47,7 +47,7 @@ test: lint $(WHEEL) $(HADOOP)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests --ignore integration-tests/places
 
 # With environments of their own, under .venv-places.
-test-places: $(WHEEL)
+test-places: $(WHEEL) docs
 	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests/places --durations 10
 
 lint: $(PACKAGES)

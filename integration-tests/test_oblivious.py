@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import functions
+import pages
 import pyarrow as pa
 import pytest
 import searches
@@ -39,7 +40,7 @@ def place(request: pytest.FixtureRequest) -> Any:
         return False
     spark = request.getfixturevalue("spark")
     # As a user ships modules of his own to Spark's executors.
-    for module in (__file__, functions.__file__, searches.__file__):
+    for module in (__file__, functions.__file__, pages.__file__, searches.__file__):
         spark.sparkContext.addPyFile(module)
     return spark
 

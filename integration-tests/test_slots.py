@@ -147,5 +147,3 @@ def test_a_trial_takes_two_slots_at_once(no_process_left: None) -> None:
     assigned = result.sql("select slot, text from events where kind = 'assigned' order by sequence")
     assert assigned["slot"].nunique() == 2
     assert [text.split(", ")[1] for text in assigned["text"]] == ["as rank 0 of 2", "as rank 1 of 2"]
-    with pytest.raises(lethe.ConfigError, match="workers is 2: so far only a registered Rust function"):
-        lethe.lagom(lambda: 1.0, None, lethe.Distributed(workers=2), spark=False, quiet=True)

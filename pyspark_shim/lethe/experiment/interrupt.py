@@ -11,6 +11,16 @@ from types import FrameType
 from lethe.errors import Terminated
 
 
+def _of_a_stopped_session(handler: object) -> bool:
+    """Whether it is the handler that a stopped SparkContext leaves, which raises AttributeError in place of
+    KeyboardInterrupt."""
+    if getattr(handler, "__module__", None) not in ("pyspark.context", "pyspark.core.context"):
+        return False
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is None
+
+
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """Raises Terminated in the main thread on SIGTERM; elsewhere signals cannot be had, and nothing is
@@ -25,8 +35,13 @@ def terminable() -> Iterator[None]:
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if _of_a_stopped_session(interrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
         # None: it was not set from Python, and cannot be from here.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
