@@ -1,25 +1,26 @@
 #!/bin/bash
-# Runs an image where there is no container engine: prove.sh IMAGE. Needs root, buildah and iproute2.
+# Runs an image where there is no container engine: prove.sh IMAGE [IMAGE OF WORKERS]. Needs root, buildah, iproute2.
 #
 # A master, two workers, a notebook and a driver that searches, each started by the image's entrypoint as the image's
 # user, with a hostname, an address and a root file system of its own, as compose.yaml has them; then their health
 # checks. BUILDAH may hold buildah and global options.
 set -euo pipefail
 
-image=$1
+image=$1 workers=${2:-$1}
 read -ra buildah <<<"${BUILDAH:-buildah}"
 net=lp$$ folder=$(mktemp -d)
 roles=(master worker-1 worker-2 notebook submit)
 declare -A container
 
 remove() {
+    set +e
     # Spark and Jupyter get SIGTERM by their process groups; what they have started ends with them.
-    for job in $(jobs -p); do kill -TERM -- "-$job" 2>/dev/null || true; done
+    for job in $(jobs -p); do kill -TERM -- "-$job" 2>/dev/null; done
     wait
-    for role in "${roles[@]}"; do ip netns pids "$net-$role" 2>/dev/null | xargs -r kill -KILL; done
+    for role in "${roles[@]}"; do ip netns pids "$net-$role" 2>/dev/null | xargs -r kill -KILL 2>/dev/null; done
     for role in "${!container[@]}"; do "${buildah[@]}" rm "${container[$role]}" >/dev/null; done
-    for role in "${roles[@]}"; do ip netns del "$net-$role" 2>/dev/null || true; done
-    ip link del "$net" 2>/dev/null || true
+    for role in "${roles[@]}"; do ip netns del "$net-$role" 2>/dev/null; done
+    ip link del "$net" 2>/dev/null
     rm -rf "$folder"
 }
 trap remove EXIT
@@ -37,7 +38,8 @@ for role in "${roles[@]}"; do
     ip -n "$net-$role" address add "10.213.0.$number/24" dev eth0
     ip -n "$net-$role" link set eth0 up
     echo "10.213.0.$number $role" >>"$folder/hosts"
-    container[$role]=$("${buildah[@]}" from "$image")
+    case $role in worker-*) from=$workers ;; *) from=$image ;; esac
+    container[$role]=$("${buildah[@]}" from "$from")
     number=$((number + 1))
 done
 
