@@ -83,6 +83,9 @@ def test_all_is_gone_when_the_application_ends(data: lethe.Dataset) -> None:
     lethe.shutdown()
     assert wait_for(lambda: not any(store.exists() for store in found), 10), found
     assert not owner.folder.exists()
-    left = {path.name for store in found for path in store.parent.glob("*")}
+
+    def left() -> set[str]:
+        return {path.name for store in found for path in store.parent.glob("*")}
+
     # Spark removes its directories itself.
-    assert left <= {"executor.log", "executor.lock"}
+    assert wait_for(lambda: left() <= {"executor.log", "executor.lock"}, 10), left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import socket
 import time
@@ -14,6 +15,8 @@ from lethe.tracking.tracker import About, Outcome, Report, Sink, Trial
 
 #: Ends the names of files that are written here; TensorBoard knows event files by what these begin with.
 OWN = ".lethe"
+#: Makes names differ that one process gives within one second.
+_NUMBER = itertools.count()
 
 
 class Files(Sink):
@@ -23,7 +26,8 @@ class Files(Sink):
     def __init__(self, directory: Path) -> None:
         self._root = self._folder = directory
         self._about: About | None = None
-        self._name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}{OWN}"
+        who = f"{socket.gethostname()}.{os.getpid()}.{next(_NUMBER)}"
+        self._name = f"events.out.tfevents.{int(time.time())}.{who}{OWN}"
         #: Of each trial that was begun here: after which epoch it has an end; -1 if it has none.
         self._ended: dict[int, int] = {}
 
