@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -65,11 +66,16 @@ def test_a_rerun_is_the_same_to_the_bit(dataset: lethe.Dataset) -> None:
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-@pytest.mark.parametrize("workers", [2, (1, 2)], ids=["fixed", "elastic"])
-def test_a_killed_rank_costs_what_came_after_the_checkpoint(dataset: lethe.Dataset, workers: Any) -> None:
+@pytest.mark.parametrize(
+    ("workers", "order"), [(2, "global"), ((1, 2), "local")], ids=["fixed", "elastic, rows of its own"]
+)
+def test_a_killed_rank_costs_what_came_after_the_checkpoint(
+    dataset: lethe.Dataset, workers: Any, order: str
+) -> None:
     train = training(epochs=150)
     before, killed, over = lethe_processes(), list[int](), threading.Event()
-    context = distributed(workers, hparams={**HPARAMS, "lr": 0.005}, checkpoint_seconds=0.0)
+    hparams = {**HPARAMS, "lr": 0.005}
+    context = distributed(workers, hparams=hparams, checkpoint_seconds=0.0, order=order)
 
     def kill() -> None:
         wait_for(lambda: over.is_set() or len(training_now(before)) >= 2, 60)
@@ -145,15 +151,25 @@ def test_a_loss_that_is_nan_on_one_rank_fails_the_trial_with_its_step(dataset: l
 
 
 def test_ranks_on_two_spark_executors(tmp_path: Path) -> None:
-    """Each in a process of its own that holds all rows; the driver's store brings them together."""
+    """Each in a process of its own that holds its rows, and then all of them; the driver's store brings them
+    together."""
     home = tmp_path / "spark"
     home.mkdir()
     run_there = """
+        settings = lethe.Settings(copies=1)
+        # One step an epoch, so that it does not matter whose rows come together.
+        train = training(epochs=3, batch_size=1500, optimizer="sgd", metrics=["accuracy"])
+        context = {"metric": "accuracy", "seed": 5, "hparams": {"lr": 0.5}}
+        local = lethe.lagom(train, dataset, lethe.Distributed(workers=2, order="local", **context),
+            settings=settings)
+        single = lethe.lagom(train, dataset, lethe.Single(**context), quiet=True)
+        columns = ["loss", "train_loss", "accuracy"]
+        say(errors=list(local.trials["error"]), executors=len(set(local.slots["executor"])),
+            local=local.history[columns].values.tolist(), alone=single.history[columns].values.tolist())
         train = training(epochs=4, batch_size=64)
-        result = lethe.lagom(train, dataset, lethe.Distributed(workers=2, metric="accuracy", seed=5,
-            hparams={"lr": 0.005}), quiet=True)
-        single = lethe.lagom(train, dataset, lethe.Single(metric="accuracy", seed=5, hparams={"lr": 0.005}),
-            quiet=True)
+        context["hparams"] = {"lr": 0.005}
+        result = lethe.lagom(train, dataset, lethe.Distributed(workers=2, **context), quiet=True)
+        single = lethe.lagom(train, dataset, lethe.Single(**context), quiet=True)
         say(executors=len(set(result.slots["executor"])), errors=list(result.trials["error"]),
             loss=list(result.history["loss"]), alone=list(single.history["loss"]))
         spark.stop()
@@ -161,7 +177,17 @@ def test_ranks_on_two_spark_executors(tmp_path: Path) -> None:
     conf = {"spark.executor.memory": "1g", "spark.cores.max": "2"}
     given = {"environment": spark_home(home), "master": "local-cluster[2,1,1024]", "conf": conf}
     with Program(CLASSIC, run_there, **given) as program:
+        local = program.says()
+        printed = "".join(program.output)
         said = program.says()
+    assert local["errors"] == [None], json.dumps(local)
+    assert local["executors"] == 2
+    # Of three partitions one executor has put two, or all.
+    told = re.search(r"each of 2 workers trains on rows that lie with it; (\S+) of 0.5 MB move", printed)
+    assert told, printed
+    assert told.group(1) in ("0.1", "0.2")
+    for found, expected in zip(local["local"], local["alone"], strict=True):
+        assert found == pytest.approx(expected, rel=1e-5)
     assert said["errors"] == [None], json.dumps(said)
     assert said["executors"] == 2
     assert said["loss"] == pytest.approx(said["alone"], rel=1e-4)

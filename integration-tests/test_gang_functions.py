@@ -61,6 +61,26 @@ def test_ranks_train_as_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     assert isinstance(best, nn.Module)
 
 
+def test_ranks_of_rows_of_their_own_see_each_once(dataset: lethe.Dataset, tmp_path: Path) -> None:
+    hparams = {"kind": "plain", "epochs": 2, "batch": BATCH, "notes": str(tmp_path)}
+    own = lethe.Distributed(hparams=hparams, workers=3, order="local", metric="loss", direction="min")
+    result = run(lethe.Function(descend, make), dataset, own, slots=3)
+    assert list(result.trials["state"]) == ["finished"], result.trials["error"].tolist()
+    told = notes(tmp_path, "plain")
+    for epoch in (1, 2):
+        ranks = [entry for entry in told if entry["epoch"] == epoch]
+        assert sorted(entry["rank"] for entry in ranks) == [0, 1, 2]
+        assert len({entry["weights"] for entry in ranks}) == 1
+        assert {len(entry["seen"]) for entry in ranks} == {7}, "as many steps on each rank"
+        rows = Counter(row for entry in ranks for step in entry["seen"] for row in step)
+        assert (len(rows), max(rows.values())) == (ROWS, 1), "each row once"
+    first, second = ({row for step in entry["seen"] for row in step} for entry in told[:2])
+    assert first == second, "those of an epoch are those of the next"
+    split = dataset.split(validation=0.2, seed=1)
+    with pytest.raises(lethe.LetheError, match="computes its metrics from all of them"):
+        run(lethe.Function(descend, make), split, own, slots=3)
+
+
 def test_a_sharded_model_trains_as_a_whole_one(dataset: lethe.Dataset, tmp_path: Path) -> None:
     points = [{"kind": "plain", "notes": str(tmp_path)}]
     several = Several(metric="loss", direction="min", hparams=points, workers=(1, 2), select="best")

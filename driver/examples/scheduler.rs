@@ -264,6 +264,7 @@ fn plan(slots: u32, trials: u32, pause: bool, directory: &Path) -> Plan {
         resume: Resume::New,
         retries: Retries::default(),
         checkpoint_every_s: None,
+        shards: Default::default(),
     }
 }
 

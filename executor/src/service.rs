@@ -12,6 +12,7 @@ use lethe_flight::message::worker::{FromWorker, ToWorker};
 use lethe_flight::server::{Outgoing, Service, answer, answers};
 use lethe_flight::wire::{self, Put, Ticket, action};
 use lethe_flight::{Error, Result, client, ipc};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -43,13 +44,16 @@ impl Service for Executor {
 
     async fn get(&self, ticket: Ticket) -> Result<Outgoing<FlightData>> {
         match ticket {
-            Ticket::Partition { dataset, partition } => {
+            Ticket::Partition { dataset, partition, rows } => {
                 let held = self.0.store.get(&dataset, partition).ok_or_else(|| {
                     Error::Precondition(format!(
                         "partition {partition} of dataset {dataset} is not held here"
                     ))
                 })?;
-                ipc::send(held.path).await
+                match rows {
+                    None => ipc::send(held.path).await,
+                    Some(rows) => Ok(encoded(move || view::partition(&held.path, rows))),
+                }
             }
             Ticket::Rows { data, part } => {
                 let built = self.0.views.get(&self.0.store, &self.0.driver, &data).await?;
@@ -97,7 +101,30 @@ impl Service for Executor {
     }
 }
 
-/// Sends record batches that a thread of its own makes, no faster than they are taken.
+/// Sends record batches of any size and type, read and encoded on a thread of its own.
+fn encoded<B>(open: impl FnOnce() -> Result<(SchemaRef, B)> + Send + 'static) -> Outgoing<FlightData>
+where
+    B: Iterator<Item = Result<RecordBatch>> + Send + 'static,
+{
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut frames = match open() {
+            Ok((schema, batches)) => ipc::encode(schema, futures::stream::iter(batches)),
+            Err(error) => futures::stream::iter([Err(error.into())]).boxed(),
+        };
+        runtime.block_on(async {
+            while let Some(frame) = frames.next().await {
+                if sender.send(frame).await.is_err() {
+                    break;
+                }
+            }
+        });
+    });
+    ReceiverStream::new(queue).boxed()
+}
+
+/// Sends record batches that a thread of its own makes, each as it is, no faster than they are taken.
 fn stream<B>(open: impl FnOnce() -> Result<(SchemaRef, B)> + Send + 'static) -> Outgoing<FlightData>
 where
     B: Iterator<Item = Result<RecordBatch>>,

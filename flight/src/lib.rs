@@ -31,7 +31,7 @@ pub use auth::Token;
 pub use error::{Error, Result};
 
 /// The version of the protocol. Peers of different versions refuse each other at registration.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The version of this build: the crates and the Python package share it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -36,8 +36,13 @@ pub mod action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Ticket {
-    /// From an executor: one partition as it was put.
-    Partition { dataset: String, partition: u32 },
+    /// From an executor: one partition as it was put, or `rows` of it.
+    Partition {
+        dataset: String,
+        partition: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<RowRange>,
+    },
     /// From an executor: rows of a part of the split in the order of their numbers. A column for each input,
     /// by its name, a fixed-size list of its row's elements; then `label` and `weight`, where there are.
     Rows { data: DataSpec, part: Part },
@@ -59,6 +64,13 @@ pub enum Ticket {
     /// From the driver: what a query of one statement, in DataFusion's SQL, finds in the experiment's tables
     /// `trials`, `metrics`, `slots` and `events`, as they are now.
     Sql { experiment: String, query: String },
+}
+
+/// Rows that follow each other, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowRange {
+    pub start: u64,
+    pub rows: u64,
 }
 
 /// What DoPut can bring.

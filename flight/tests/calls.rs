@@ -117,7 +117,7 @@ async fn a_get_that_fails_on_its_way_says_so_after_what_came() {
     let mut client = client::connect(&address, &token("a")).await.unwrap();
     // Of a few bytes, and of more than one Flight message.
     for rows in [3, 5 << 20] {
-        let ticket = Ticket::Partition { dataset: "d".into(), partition: rows };
+        let ticket = Ticket::Partition { dataset: "d".into(), partition: rows, rows: None };
         let mut batches = client::get(&mut client, &ticket).await.unwrap();
         let mut arrived: Vec<RecordBatch> = Vec::new();
         let error = loop {

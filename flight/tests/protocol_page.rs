@@ -75,6 +75,7 @@ messages!(
     LocateDataset,
     Located,
     DropDataset,
+    DataSpec,
     DescribeDataset,
     Described,
     Flight,

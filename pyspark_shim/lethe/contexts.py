@@ -151,15 +151,24 @@ class Distributed(Listing):
     hparams: say, those of a search's best trial: `Distributed(hparams=search.best.hparams)`.
     workers: how many. Each holds a slot; they begin when all are there. A pair, the fewest and the most,
         takes as many as there are; where one is lost, the others soon go on from the last checkpoint.
+    order: which rows a worker trains on. "global": its slice of each batch of one worker, so that several
+        have the losses of one; each executor holds all rows. "local": the same rows in each epoch, those that
+        lie on its executor as far as that goes, as many as any other to within one. For data that no executor
+        is to hold alone, put from Spark or from memory: as few bytes move as can, and a notice says how many.
+        Batches are then of rows that lie together, of about `batch_size`, and none is short; what needs all
+        rows is refused: normalize(), strings, a key, queries that leave out rows, splits by a column.
     """
 
     hparams: Mapping[str, Any] = field(default_factory=dict)
     workers: Workers = 1
+    order: str = "global"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_hparams(self._kind, self.hparams)
         workers_of("Distributed: workers", self.workers)
+        if self.order not in ("global", "local"):
+            raise ConfigError(f'Distributed: order must be "global" or "local", not {self.order!r}')
 
     def entries(self, dataset: Dataset | None) -> Sequence[Entry]:
         return [Entry("distributed", self.hparams, workers=self.workers)]

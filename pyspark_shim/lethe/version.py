@@ -10,7 +10,7 @@ from pathlib import Path
 from lethe.errors import InstallError
 
 #: Of the messages; the Rust crates state the same number.
-PROTOCOL = 5
+PROTOCOL = 6
 #: The torch that the trainer is built for.
 TORCH = "2.13.0"
 #: Where an environment that `lethe.pack` packed has libtorch, without torch in Python.

@@ -8,13 +8,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use lethe_flight::client::{self, Client};
-use lethe_flight::message::dataset::{CreateDataset, DropDataset, LocateDataset, Located, SealDataset};
+use lethe_flight::message::dataset::{
+    CreateDataset, DataSpec, DropDataset, Input, Label, LabelKind, LocalShard, LocateDataset, Located, Order,
+    Part, Piece, SealDataset,
+};
 use lethe_flight::process::{DriverConfig, ExecutorConfig, ExecutorInfo, Owner, Started};
-use lethe_flight::wire::{Put, Ticket, action};
+use lethe_flight::wire::{Put, RowRange, Ticket, action};
 use lethe_flight::{Error, Token, ipc, owner};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -145,21 +148,23 @@ impl Executor {
     }
 
     async fn rows(&self, partition: u32) -> Result<Vec<i64>, Error> {
-        let ticket = Ticket::Partition { dataset: "d".into(), partition };
+        self.some_rows(partition, None).await
+    }
+
+    async fn some_rows(&self, partition: u32, rows: Option<RowRange>) -> Result<Vec<i64>, Error> {
+        let ticket = Ticket::Partition { dataset: "d".into(), partition, rows };
         let batches = client::get(&mut connect(&self.info.address).await, &ticket).await?;
         let batches: Vec<RecordBatch> = batches.try_collect().await.unwrap();
-        Ok(batches
-            .iter()
-            .flat_map(|batch| {
-                use arrow::array::AsArray;
-                batch.column(0).as_primitive::<Int64Type>().values().to_vec()
-            })
-            .collect())
+        Ok(batches.iter().flat_map(|batch| numbers_of(batch.column(0))).collect())
     }
 
     fn files(&self) -> usize {
         std::fs::read_dir(self.store.join("partitions/d")).map_or(0, Iterator::count)
     }
+}
+
+fn numbers_of(column: &ArrayRef) -> Vec<i64> {
+    column.as_primitive::<Int64Type>().values().to_vec()
 }
 
 async fn connect(address: &str) -> Client {
@@ -225,6 +230,55 @@ async fn an_executor_that_is_started_again_in_its_folder_says_what_lies_there() 
     let error = other.put(cluster.folder.path(), 0, 5..1005).await.unwrap_err().to_string();
     assert!(error.contains("not deterministic"), "{error}");
     assert_eq!(other.rows(0).await.map_err(|_| ()), Err(()), "it is not kept");
+}
+
+#[tokio::test]
+async fn rows_of_a_rank_come_from_those_that_hold_them_and_nothing_else_does() {
+    let (cluster, first, _second) = put().await;
+    cluster.held(2).await;
+    let some = Some(RowRange { start: 998, rows: 10 });
+    assert_eq!(first.some_rows(1, some).await.unwrap(), [1998, 1999], "as far as there are");
+    let third = cluster.executor("c").await;
+    let piece = |partition, start, rows| Piece { partition, start, rows };
+    let shards = vec![
+        vec![piece(0, 0, 990), piece(1, 0, 1000), piece(2, 5, 995)],
+        vec![piece(0, 990, 10), piece(2, 0, 5)],
+    ];
+    let local = LocalShard { rank: 1, partitions: vec![1000; 3], shards };
+    let label = Label { column: "n".into(), kind: LabelKind::Class };
+    let input = Input {
+        name: "features".into(),
+        columns: vec!["n".into()],
+        dtype: None,
+        shape: None,
+        normalize: Vec::new(),
+    };
+    let data = DataSpec {
+        dataset: "d".into(),
+        queries: Vec::new(),
+        inputs: vec![input],
+        label: Some(label),
+        weight: None,
+        key: None,
+        split: None,
+        order: Order::default(),
+        without: Vec::new(),
+        local: Some(local.clone()),
+    };
+    let ask = async |data: &DataSpec| {
+        let ticket = Ticket::Rows { data: data.clone(), part: Part::Train };
+        let batches = client::get(&mut connect(&third.info.address).await, &ticket).await?;
+        let batches: Vec<RecordBatch> = batches.try_collect().await.map_err(ipc::from_flight)?;
+        Ok::<_, Error>(batches.iter().flat_map(|batch| numbers_of(&batch["label"])).collect::<Vec<_>>())
+    };
+    let expected: Vec<i64> = (990..1000).chain(2000..2005).collect();
+    assert_eq!(ask(&data).await.unwrap(), expected);
+    assert_eq!(third.files(), 0, "no partition came");
+    let views: Vec<_> = std::fs::read_dir(third.store.join("views")).unwrap().collect();
+    assert_eq!(views.len(), 1, "what was fetched has gone: {views:?}");
+    let other = LocalShard { partitions: vec![1000, 1000, 999], ..local };
+    let error = ask(&DataSpec { local: Some(other), ..data }).await.unwrap_err().to_string();
+    assert!(error.contains("other partitions than when its rows were dealt out"), "{error}");
 }
 
 #[tokio::test]

@@ -241,3 +241,15 @@ def test_a_stream_that_breaks_goes_on_from_another_executor(
     monkeypatch.setattr(read, "holders", lambda *_: [owner.executor(), owner.executor()])
     assert [one["label"].tolist() for one in data.train.batches(4)] == [[4, 5, 6, 7], [0, 1, 2, 3]]
     assert len(tries) == 2
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_with_rows_of_its_own_spreads_them_over_all_steps(rank: int) -> None:
+    from lethe.dataset.batches import Batching
+
+    own = (ROWS, 3)
+    batching = Batching(4, shuffle=False, rank=rank, world=2, own=own)
+    found = list(batching.cut([batch(0, 2), batch(2, own[rank])]))
+    assert [one.num_rows for one in found] == [[2, 3, 2, 3], [0, 1, 1, 1]][rank]
+    assert pa.Table.from_batches(found)["label"].to_pylist() == list(range(own[rank]))
+    assert list(batching.rows(own[rank])) == [2, 4, 3, 4]

@@ -89,6 +89,19 @@ def test_the_plan_has_retries_code_and_how_it_goes_on(tmp_path: Path) -> None:
     assert (found["slots"], found["protocol"]) == (2, PROTOCOL)
 
 
+def test_workers_have_rows_of_their_own_where_that_is_said(tmp_path: Path) -> None:
+    train = lethe.Supervised(model=generator, loss="mse")
+
+    def planned(**changes: Any) -> dict[str, Any]:
+        experiment = lethe.Distributed(workers=2, metric="loss", direction="min", **changes)
+        return plan(train, None, experiment, {}, folder(None, str(tmp_path)), 2)
+
+    assert planned(order="local")["shards"] == "local"
+    assert "shards" not in planned()
+    with pytest.raises(lethe.ConfigError, match='order must be "global" or "local", not'):
+        planned(order="mine")
+
+
 def test_an_experiment_that_never_began_leaves_its_name_free(tmp_path: Path) -> None:
     for resume in (False, True):
         found = folder("digits", str(tmp_path), resume=resume)

@@ -22,6 +22,7 @@ use super::feed::{Feed, Request};
 use super::files::TrialFiles;
 use super::gangs::Gangs;
 use super::logs::Logs;
+use super::shards::Dealer;
 use super::timers::Timers;
 use crate::experiment::{Action, Event, SlotKey};
 use lethe_tables::Snapshot;
@@ -88,6 +89,8 @@ pub struct Actor {
     feed: Arc<Feed>,
     files: Arc<TrialFiles>,
     gangs: Arc<Gangs>,
+    /// Where ranks have rows of their own.
+    dealer: Option<Dealer>,
     /// Once something is printed, until the end: it holds a thread.
     logs: Option<Logs>,
     slots: HashMap<SlotKey, Connection>,
@@ -115,6 +118,7 @@ impl Actor {
         feed: Arc<Feed>,
         files: Arc<TrialFiles>,
         gangs: Arc<Gangs>,
+        dealer: Option<Dealer>,
     ) -> Self {
         // A slot's key is not used again after a resume.
         let next_slot = chronicle.next_slot();
@@ -125,6 +129,7 @@ impl Actor {
             feed,
             files,
             gangs,
+            dealer,
             logs: None,
             slots: HashMap::new(),
             next_slot,
@@ -263,7 +268,9 @@ impl Actor {
                 self.feed.notice(error.to_string());
                 self.handle(Event::Abort { error: error.to_string() });
             }
-            for action in std::mem::take(&mut self.waiting) {
+            let mut actions = std::mem::take(&mut self.waiting);
+            self.deal(actions.make_contiguous());
+            for action in actions {
                 // What is not journalled is as if it had not been decided: it must not reach files or trials.
                 if !self.broken || only_ends(&action) {
                     self.carry_out(action);
@@ -271,6 +278,17 @@ impl Actor {
             }
         }
         self.feed.progress(self.chronicle.experiment().progress());
+    }
+
+    /// Says to the ranks of gangs that begin which rows they have, where these are their own.
+    fn deal(&mut self, actions: &mut [Action]) {
+        let Some(dealer) = &self.dealer else { return };
+        let executor =
+            |slot| self.slots.get(&slot).map(|connection: &Connection| connection.executor.clone());
+        match dealer.deal(actions, executor) {
+            Ok(moves) => moves.iter().for_each(|moves| self.feed.notice(moves.text())),
+            Err(error) => self.handle(Event::Abort { error: error.to_string() }),
+        }
     }
 
     /// What is to be known of an event beside the state machine.

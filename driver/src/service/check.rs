@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lethe_flight::message::dataset::Split;
-use lethe_flight::message::experiment::{Plan, Source};
+use lethe_flight::message::experiment::{Plan, Shards, Source};
 use lethe_flight::message::gang::Workers;
 use lethe_flight::message::training::{Function, Metric};
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, limits, wire};
@@ -68,7 +68,32 @@ pub fn plan(plan: &Plan) -> Result<()> {
             plan.directory
         )));
     }
+    if plan.shards == Shards::Local {
+        local(plan)?;
+    }
     metric(plan)
+}
+
+/// What ranks need that have rows of their own: nothing of other rows, but how many there are.
+fn local(plan: &Plan) -> Result<()> {
+    let Some(data) = &plan.data else {
+        return Err(Error::Invalid("order=\"local\" deals out the rows of a dataset: give one".into()));
+    };
+    if let Some(what) = data.needs_all_rows() {
+        return Err(Error::Invalid(format!(
+            "order=\"local\": the dataset {what}, for which each worker needs all rows: do that before, in Spark, or \
+             take order=\"global\""
+        )));
+    }
+    let validates = data.split.as_ref().is_some_and(Split::validates);
+    if validates && matches!(plan.function, Function::Python { .. }) {
+        return Err(Error::Invalid(
+            "order=\"local\" leaves each worker a part of the validation rows, and a Python function computes its \
+             metrics from all of them: take lethe.Supervised, or order=\"global\", or a dataset without a split"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 fn above_0(what: &str, seconds: Option<f64>) -> Result<()> {

@@ -57,7 +57,8 @@ async fn table(located: &Located, token: &Token) -> Result<Table> {
             located.dataset
         )),
     })?;
-    let ticket = |partition: u32| Ticket::Partition { dataset: located.dataset.clone(), partition };
+    let ticket =
+        |partition: u32| Ticket::Partition { dataset: located.dataset.clone(), partition, rows: None };
     let mut batches = fetch(first.locations.clone(), token.clone(), ticket(first.partition)).await?;
     let schema = match batches.try_next().await.map_err(ipc::from_flight)? {
         Some(batch) => batch.schema(),

@@ -61,7 +61,7 @@ fn info(located: &Located, schema: &Schema) -> Result<FlightInfo> {
 }
 
 fn endpoint(dataset: &str, partition: &PartitionInfo) -> Result<FlightEndpoint> {
-    let ticket = Ticket::Partition { dataset: dataset.into(), partition: partition.partition };
+    let ticket = Ticket::Partition { dataset: dataset.into(), partition: partition.partition, rows: None };
     let endpoint = FlightEndpoint::new().with_ticket(ticket.render()?);
     Ok(partition.locations.iter().fold(endpoint, |endpoint, location| {
         endpoint.with_location(format!("grpc+tcp://{}", location.address))

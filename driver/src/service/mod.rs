@@ -43,6 +43,7 @@ mod programs;
 mod registry;
 mod rows;
 pub(crate) mod setup;
+mod shards;
 mod slot;
 mod sql;
 mod stopwatch;
@@ -96,7 +97,7 @@ impl DriverService {
         let catalog = Arc::new(Mutex::new(Catalog::new(copies)));
         Ok(Self(Arc::new(Inner {
             programs: Programs::new(directory.join("programs"))?,
-            experiments: Registry::new(directory.join("experiments")),
+            experiments: Registry::new(directory.join("experiments"), catalog.clone()),
             executors: executors::Executors::new(catalog.clone()),
             executor_logs: executor_logs::ExecutorLogs::new(directory.join("logs"))?,
             catalog,

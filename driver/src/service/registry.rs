@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use lethe_flight::message::dataset::DataSpec;
 use lethe_flight::message::experiment::{
-    Checked, ExperimentResult, Plan, Preparation, Prepared, Resume, Suggested, Suggestion,
+    Checked, ExperimentResult, Plan, Preparation, Prepared, Resume, Shards, Suggested, Suggestion,
 };
 use lethe_flight::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,9 @@ use super::files::{Programs, TrialFiles};
 use super::gangs::Gangs;
 use super::open::{Opened, open};
 use super::setup::Setup;
+use super::shards::Dealer;
 use super::{check, lock, slot};
+use crate::catalog::Catalog;
 use crate::experiment::Event;
 use crate::search::Space;
 use lethe_tables::Snapshot;
@@ -28,6 +30,7 @@ const MAILBOX: usize = 1024;
 pub struct Registry {
     /// For initial weights.
     directory: PathBuf,
+    catalog: Arc<Mutex<Catalog>>,
     experiments: Mutex<HashMap<String, Handle>>,
 }
 
@@ -37,16 +40,17 @@ pub struct Handle {
     pub feed: Arc<Feed>,
     pub files: Arc<TrialFiles>,
     pub gangs: Arc<Gangs>,
-    /// What slots prepare that join now.
     data: Arc<Mutex<Option<DataSpec>>>,
+    /// Whether a slot knows its rows before it is given a trial.
+    prepares: bool,
     /// What the shim suggests is checked against its constraints.
     space: Arc<Space>,
     mailbox: mpsc::Sender<Command>,
 }
 
 impl Registry {
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory, experiments: Mutex::default() }
+    pub fn new(directory: PathBuf, catalog: Arc<Mutex<Catalog>>) -> Self {
+        Self { directory, catalog, experiments: Mutex::default() }
     }
 
     /// # Errors
@@ -64,6 +68,10 @@ impl Registry {
     /// If the plan cannot be carried out, or the name is taken.
     pub async fn create(&self, plan: Plan) -> Result<()> {
         check::plan(&plan)?;
+        let dealer = (plan.shards == Shards::Local).then(|| Dealer::new(self.catalog.clone()));
+        if let (Some(dealer), Some(data)) = (&dealer, &plan.data) {
+            dealer.check(&data.dataset)?;
+        }
         let given = plan.clone();
         // Looks for a point that fulfils the constraints, which may take its time.
         let made = tokio::task::spawn_blocking(move || Setup::new(&given)).await;
@@ -84,13 +92,14 @@ impl Registry {
                 files: files.clone(),
                 gangs: gangs.clone(),
                 data,
+                prepares: dealer.is_none(),
                 space,
                 mailbox,
             };
             experiments.insert(plan.experiment.clone(), handle);
         }
         tracing::info!(experiment = plan.experiment, slots = plan.slots, "experiment created");
-        let actor = Actor::new(plan.experiment, chronicle, engine, feed, files, gangs);
+        let actor = Actor::new(plan.experiment, chronicle, engine, feed, files, gangs, dealer);
         tokio::spawn(actor.run(commands, first));
         Ok(())
     }
@@ -129,8 +138,9 @@ impl Registry {
 }
 
 impl Handle {
+    /// What slots prepare that join now.
     pub fn data(&self) -> Option<DataSpec> {
-        lock(&self.data).clone()
+        lock(&self.data).clone().filter(|_| self.prepares)
     }
 
     pub async fn send(&self, command: Command) -> Result<()> {

@@ -172,7 +172,7 @@ async fn what_the_journal_did_not_take_is_not_carried_out_and_the_experiment_end
     let log = Log::full(Folder::lock(folder.path()).unwrap());
     chronicle.write_to(Writer::start(log).unwrap(), None);
     let feed = Arc::new(Feed::new());
-    let actor = Actor::new("e".into(), chronicle, engine, feed.clone(), files.clone(), Arc::default());
+    let actor = Actor::new("e".into(), chronicle, engine, feed.clone(), files.clone(), Arc::default(), None);
     let (mailbox, commands) = mpsc::channel(9);
     let mut watch = Box::pin(feed::watch(feed));
     let running = tokio::spawn(actor.run(commands, Some(Vec::new())));

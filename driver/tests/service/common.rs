@@ -114,6 +114,7 @@ impl Driver {
             resume: Resume::New,
             retries: Retries::default(),
             checkpoint_every_s: None,
+            shards: Default::default(),
         }
     }
 

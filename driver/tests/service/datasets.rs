@@ -142,7 +142,7 @@ async fn flight_lists_datasets_with_an_endpoint_for_each_partition() {
     assert_eq!(info.clone().try_decode_schema().unwrap(), columns());
     for (number, endpoint) in info.endpoint.iter().enumerate() {
         let ticket = Ticket::parse(endpoint.ticket.as_ref().unwrap()).unwrap();
-        assert_eq!(ticket, Ticket::Partition { dataset: "d".into(), partition: number as u32 });
+        assert_eq!(ticket, Ticket::Partition { dataset: "d".into(), partition: number as u32, rows: None });
         assert_eq!(endpoint.location[0].uri, "grpc+tcp://x:1");
     }
     let found: Schema = (&client.get_schema(named).await.unwrap().into_inner()).try_into().unwrap();
@@ -169,6 +169,7 @@ fn data(dataset: &str) -> DataSpec {
         split: None,
         order: Order::default(),
         without: Vec::new(),
+        local: None,
     }
 }
 

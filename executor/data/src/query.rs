@@ -47,6 +47,7 @@ impl Default for Bounds {
 pub struct Rows {
     context: SessionContext,
     plan: Arc<dyn ExecutionPlan>,
+    is_row_by_row: bool,
 }
 
 /// What a chain of queries answers: names and types.
@@ -86,12 +87,17 @@ impl Rows {
     ) -> Result<Self> {
         let chain = Chain::new(table, queries, false, bounds).await?;
         // A query that sorts or gathers rows reads them as one partition: only so they always come alike.
-        let chain =
-            if chain.is_row_by_row { chain } else { Chain::new(table, queries, true, bounds).await? };
+        let is_row_by_row = chain.is_row_by_row;
+        let chain = if is_row_by_row { chain } else { Chain::new(table, queries, true, bounds).await? };
         let plan = finish(chain.plan).map_err(refused)?;
         let frame = DataFrame::new(chain.context.state(), plan);
         let plan = frame.create_physical_plan().await.map_err(refused)?;
-        Ok(Self { context: chain.context, plan })
+        Ok(Self { context: chain.context, plan, is_row_by_row })
+    }
+
+    /// Whether each row is made of one row of the table, in the same order; some may be left out.
+    pub fn is_row_by_row(&self) -> bool {
+        self.is_row_by_row
     }
 
     pub fn schema(&self) -> SchemaRef {

@@ -7,6 +7,7 @@
 mod content;
 mod fetching;
 mod peers;
+mod pieces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use lethe_flight::{Error, Result, ipc, limits, schema, wire};
 use tonic::Status;
 
 pub use peers::{fetch, fetch_missing};
+pub use pieces::{Fetched, fetch_pieces};
 
 use crate::disk::{self, Disk, Space};
 use content::Content;

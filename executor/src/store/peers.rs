@@ -11,7 +11,7 @@ use super::{Held, Store};
 use crate::driver::Driver;
 
 /// Partitions fetched at a time.
-const PARALLEL: usize = 4;
+pub(super) const PARALLEL: usize = 4;
 /// The driver notices within eight seconds that an executor has gone: until then it is named and does not answer.
 const TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -22,10 +22,28 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// [`Error::Lost`] if partitions are held by nobody any more; else if none of a partition's holders can be reached, or
 /// there is no room.
 pub async fn fetch_missing(store: &Store, driver: &Driver, located: &Located) -> Result<Vec<Held>> {
+    again(driver, located, |located| async move {
+        let all: Vec<&PartitionInfo> = located.partitions.iter().collect();
+        check_there(store, driver, &located.dataset, &all)?;
+        let mut fetches = Vec::with_capacity(all.len());
+        for info in all {
+            fetches.push(fetch(store, driver, &located.dataset, info.partition, &info.locations));
+        }
+        futures::stream::iter(fetches).buffered(PARALLEL).try_collect().await
+    })
+    .await
+}
+
+/// Asks the driver anew who holds what, and tries once more, where those that were named do not answer.
+pub(super) async fn again<T, F: Future<Output = Result<T>>>(
+    driver: &Driver,
+    located: &Located,
+    fetch: impl Fn(Located) -> F,
+) -> Result<T> {
     let mut located = located.clone();
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
-        match fetch_all(store, driver, &located).await {
+        match fetch(located.clone()).await {
             Err(error) if error.is_disconnect() => {
                 tracing::warn!(dataset = located.dataset, %error, "partitions are asked for again");
                 tokio::time::sleep(pause).await;
@@ -35,23 +53,25 @@ pub async fn fetch_missing(store: &Store, driver: &Driver, located: &Located) ->
             fetched => return fetched,
         }
     }
-    fetch_all(store, driver, &located).await
+    fetch(located).await
 }
 
-async fn fetch_all(store: &Store, driver: &Driver, located: &Located) -> Result<Vec<Held>> {
-    let lost = |info: &&PartitionInfo| {
+/// # Errors
+/// [`Error::Lost`] if some of these partitions are held by nobody any more.
+pub(super) fn check_there(
+    store: &Store,
+    driver: &Driver,
+    dataset: &str,
+    partitions: &[&PartitionInfo],
+) -> Result<()> {
+    let lost = |info: &&&PartitionInfo| {
         let elsewhere = info.locations.iter().any(|l| l.executor != driver.executor());
-        !elsewhere && store.get(&located.dataset, info.partition).is_none()
+        !elsewhere && store.get(dataset, info.partition).is_none()
     };
-    let partitions = located.partitions.iter().filter(lost).count();
-    if partitions > 0 {
-        return Err(Error::Lost { dataset: located.dataset.clone(), partitions: partitions as u32 });
+    match partitions.iter().filter(lost).count() {
+        0 => Ok(()),
+        lost => Err(Error::Lost { dataset: dataset.into(), partitions: lost as u32 }),
     }
-    let mut fetches = Vec::with_capacity(located.partitions.len());
-    for info in &located.partitions {
-        fetches.push(fetch(store, driver, &located.dataset, info.partition, &info.locations));
-    }
-    futures::stream::iter(fetches).buffered(PARALLEL).try_collect().await
 }
 
 /// Holds a partition here, and says so to the driver.
@@ -69,16 +89,29 @@ pub async fn fetch(
     if let Some(held) = store.get(dataset, partition) {
         return Ok(held);
     }
+    let held = of_any(driver, dataset, partition, locations, |address| async move {
+        fetch_from(store, driver, dataset, partition, &address).await
+    });
+    let held = held.await?;
+    driver.announce_one(store, dataset, partition).await?;
+    Ok(held)
+}
+
+/// From the first that gives it of those that hold the partition.
+pub(super) async fn of_any<T, F: Future<Output = Result<T>>>(
+    driver: &Driver,
+    dataset: &str,
+    partition: u32,
+    locations: &[Location],
+    fetch: impl Fn(String) -> F,
+) -> Result<T> {
     let mut failures = Vec::new();
     for location in locations.iter().filter(|l| l.executor != driver.executor()) {
-        match fetch_from(store, driver, dataset, partition, &location.address).await {
-            Ok(held) => {
-                driver.announce_one(store, dataset, partition).await?;
-                return Ok(held);
-            }
+        match fetch(location.address.clone()).await {
             // No other holder makes room here.
             Err(error @ Error::Exhausted(_)) => return Err(error),
             Err(error) => failures.push(format!("{}: {error}", location.address)),
+            fetched => return fetched,
         }
     }
     Err(Error::Unreachable(format!(
@@ -95,7 +128,7 @@ async fn fetch_from(
     address: &str,
 ) -> Result<Held> {
     let mut peer = client::connect(address, driver.token()).await?;
-    let ticket = Ticket::Partition { dataset: dataset.into(), partition };
+    let ticket = Ticket::Partition { dataset: dataset.into(), partition, rows: None };
     let frames = peer.do_get(ticket.render()?).await?.into_inner();
     store.put(dataset, partition, frames.boxed()).await
 }

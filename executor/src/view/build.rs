@@ -20,9 +20,10 @@ use tokio::sync::mpsc;
 use crate::disk::{Disk, Space};
 
 use super::learned::Learned;
+use super::local;
 use super::normalize::normalize;
 use super::numbering::{by_key, joined};
-use super::split::split;
+use super::split::{Parts, split};
 use super::writer::Writer;
 
 /// Bytes of one encoded batch, about.
@@ -69,6 +70,7 @@ pub async fn build(
     }
     let encoder = Arc::new(Encoder::new(Arc::clone(&layout), categories));
     let rows = Arc::new(Rows::plan(&table, &data.queries, &columns, bounds).await?);
+    local::check(&data, &layout, rows.is_row_by_row())?;
     let runtime = Handle::current();
     // Reading and writing block. A build whose slot has gone runs on while another begins: each has a file of its own.
     let disk = Arc::clone(disk);
@@ -121,13 +123,13 @@ fn write(
     let rows = u32::try_from(count).map_err(|_| {
         Error::Exhausted(format!("a dataset of {count} rows: at most {} can be trained on", u32::MAX))
     })?;
-    let places = match (&data.key, seen.key.is_empty()) {
-        (Some(name), false) => by_key(name, &joined(&seen.key)?)?,
-        _ => (0..rows).collect(),
+    let (parts, local) = match &data.local {
+        None => (whole(data, &seen, rows)?, None),
+        Some(shard) => {
+            let (parts, rows) = local::split(data, shard, rows.into())?;
+            (parts, Some(rows))
+        }
     };
-    let values = if seen.split.is_empty() { None } else { Some(joined(&seen.split)?) };
-    let parts = split(&places, data.split.as_ref(), values.as_ref())?;
-    drop((places, values));
     let joined = writer.join()?;
     let sections = joined.sections(layout);
     let mut statistics = Vec::new();
@@ -149,8 +151,19 @@ fn write(
         validation: parts.validation.len() as u64,
         test: parts.test.len() as u64,
         order: data.order,
+        local,
     };
     Ok((Built { view, learned: Learned::new(statistics, encoder), layout: layout.clone() }, space))
+}
+
+/// The split of all rows.
+fn whole(data: &DataSpec, seen: &Seen, rows: u32) -> Result<Parts> {
+    let places = match (&data.key, seen.key.is_empty()) {
+        (Some(name), false) => by_key(name, &joined(&seen.key)?)?,
+        _ => (0..rows).collect(),
+    };
+    let values = if seen.split.is_empty() { None } else { Some(joined(&seen.split)?) };
+    split(&places, data.split.as_ref(), values.as_ref())
 }
 
 /// Reads and encodes a partition on a thread of its own.

@@ -5,13 +5,14 @@
 //!
 //! - [`source`]: the dataset's rows, from partitions held here or files in a store.
 //! - [`build`]: rows to tensors; [`writer`]: tensors to the file.
-//! - [`numbering`], [`split`]: which row is which, and trains or is held out.
+//! - [`numbering`], [`split`], [`local`]: which row is which, and trains or is held out.
 //! - [`normalize`], [`learned`]: what is learned of the rows.
 //! - [`rows`]: a view's rows for whoever asks over Flight.
 
 mod build;
 mod frames;
 mod learned;
+mod local;
 mod normalize;
 mod numbering;
 mod rows;
@@ -34,7 +35,7 @@ use tokio::sync::{Mutex, OnceCell};
 pub use build::Built;
 pub use frames::frames;
 pub use learned::Learned;
-pub use rows::{batches, epoch_batches};
+pub use rows::{batches, epoch_batches, partition};
 
 use crate::disk::Disk;
 use crate::driver::Driver;
@@ -92,9 +93,9 @@ impl Views {
             known.built.clone()
         };
         let built = cell.get_or_try_init(|| async {
-            let table = source::open(store, driver, &data.dataset).await?;
             let path = self.directory.join(format!("{key}.view"));
-            build::build(table, data.clone(), path, QUERY_MEMORY, disk).await.map(Arc::new)
+            let opened = source::open(store, driver, data, &path).await?;
+            build::build(opened.table.clone(), data.clone(), path, QUERY_MEMORY, disk).await.map(Arc::new)
         });
         built.await.cloned()
     }

@@ -1,13 +1,17 @@
 //! Rows of a view as record batches, for whoever asks over Flight.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayData, ArrayRef, BooleanArray, FixedSizeListArray, RecordBatch, make_array};
 use arrow::buffer::{BooleanBuffer, MutableBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use lethe_flight::message::dataset::{Dtype, Epoch, Part, Sampling, Section, View};
-use lethe_flight::{Error, Result};
+use lethe_flight::wire::RowRange;
+use lethe_flight::{Error, Result, ipc};
 use lethe_view::{EpochOrder, MappedView, Paging, Steps};
+
+use super::source::sliced;
 
 /// Rows of one batch of a part at most.
 const ROWS: usize = 8192;
@@ -33,6 +37,16 @@ pub fn batches(view: View, part: Part) -> Result<(SchemaRef, impl Iterator<Item 
     Ok((schema, batches))
 }
 
+/// The schema and rows of a partition that lies here. Blocks like [`batches`].
+pub fn partition(
+    path: &Path,
+    rows: RowRange,
+) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBatch>> + Send + use<>)> {
+    let file = ipc::map_file(path)?;
+    let schema = file.schema().clone();
+    Ok((schema, sliced(file.into_batches(), Some(rows))))
+}
+
 /// The schema and the training batches of an epoch, as the native loop gathers them; a rank without rows of a batch
 /// gets an empty one in its place. Weights by which rows were sampled are not among the columns. Blocks like
 /// [`batches`].
@@ -44,7 +58,11 @@ pub fn epoch_batches(
     epoch: Epoch,
 ) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBatch>>)> {
     let view = Arc::new(MappedView::open(&view)?);
-    let mut steps = Steps::new(view.train().len(), epoch.batch_size as usize, epoch.drop_last)?;
+    let batch_size = epoch.batch_size as usize;
+    let mut steps = match view.local() {
+        None => Steps::new(view.train().len(), batch_size, epoch.drop_last)?,
+        Some(rows) => Steps::of_rank(rows, batch_size)?,
+    };
     if let Some(shard) = epoch.shard {
         steps = steps.sharded(shard)?;
     }
@@ -61,9 +79,10 @@ pub fn epoch_batches(
     let windows = EpochOrder::new(view.clone(), epoch.seed)?.fill(epoch.epoch, &mut order);
     let mut paging = Paging::new(view, windows);
     let schema = columns.schema.clone();
-    let batches = steps.iter().map(move |step| {
-        paging.reach(step.places.clone());
-        columns.batch(&order[step.places])
+    let places: Vec<_> = steps.iter().map(|step| step.places).collect();
+    let batches = places.into_iter().map(move |places| {
+        paging.reach(places.clone());
+        columns.batch(&order[places])
     });
     Ok((schema, batches))
 }

@@ -19,8 +19,9 @@ pub struct Parts {
     pub test: Vec<u32>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+/// On which side of the split a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
     Train,
     Validation,
     Test,
@@ -37,11 +38,19 @@ struct Held {
 /// # Errors
 /// If a part that is asked for would have no rows, or the shares leave none to train.
 pub fn split(places: &[u32], split: Option<&Split>, values: Option<&ArrayRef>) -> Result<Parts> {
-    let Some(split) = split else {
-        return Ok(Parts { train: places.to_vec(), ..Parts::default() });
+    let of = sides(places, split, values)?;
+    let only = |side: Side| -> Vec<u32> {
+        let of = of.iter().zip(places);
+        of.filter(|(own, _)| **own == side).map(|(_, &place)| place).collect()
     };
-    let column = || values.ok_or_else(|| Error::Invalid("the split's column was not read".into()));
+    Ok(Parts { train: only(Side::Train), validation: only(Side::Validation), test: only(Side::Test) })
+}
+
+/// Of each row, by its number; arguments and errors as of [`split`].
+pub fn sides(places: &[u32], split: Option<&Split>, values: Option<&ArrayRef>) -> Result<Vec<Side>> {
     let rows = places.len();
+    let Some(split) = split else { return Ok(vec![Side::Train; rows]) };
+    let column = || values.ok_or_else(|| Error::Invalid("the split's column was not read".into()));
     let of = match split {
         Split::Random { validation, test, seed } => random(rows, &held(rows, *validation, *test)?, *seed),
         Split::Column { column: name } => by_column(name, places, column()?)?,
@@ -53,17 +62,11 @@ pub fn split(places: &[u32], split: Option<&Split>, values: Option<&ArrayRef>) -
         }
         Split::Time { validation, test, .. } => by_time(places, column()?, &held(rows, *validation, *test)?)?,
     };
-    let only = |part: Part| -> Vec<u32> {
-        let of = of.iter().zip(places);
-        of.filter(|(own, _)| **own == part).map(|(_, &place)| place).collect()
-    };
-    let parts =
-        Parts { train: only(Part::Train), validation: only(Part::Validation), test: only(Part::Test) };
-    check(rows, split, &parts)?;
-    Ok(parts)
+    check(&of, split)?;
+    Ok(of)
 }
 
-fn check(rows: usize, split: &Split, parts: &Parts) -> Result<()> {
+fn check(of: &[Side], split: &Split) -> Result<()> {
     let (validation, test) = match split {
         Split::Column { .. } => (0.0, 0.0),
         Split::Random { validation, test, .. }
@@ -71,15 +74,17 @@ fn check(rows: usize, split: &Split, parts: &Parts) -> Result<()> {
         | Split::Grouped { validation, test, .. }
         | Split::Time { validation, test, .. } => (*validation, *test),
     };
+    let lacks = |side: Side| !of.contains(&side);
     let empty = [
-        ("train", parts.train.is_empty()),
-        ("validation", validation > 0.0 && parts.validation.is_empty()),
-        ("test", test > 0.0 && parts.test.is_empty()),
+        ("train", lacks(Side::Train)),
+        ("validation", validation > 0.0 && lacks(Side::Validation)),
+        ("test", test > 0.0 && lacks(Side::Test)),
     ];
     match empty.iter().find(|(_, empty)| *empty) {
         None => Ok(()),
         Some((part, _)) => Err(Error::Invalid(format!(
-            "split of {rows} rows leaves one part empty: {part} has no rows; give more rows or other shares"
+            "split of {} rows leaves one part empty: {part} has no rows; give more rows or other shares",
+            of.len()
         ))),
     }
 }
@@ -96,33 +101,33 @@ fn held(rows: usize, validation: f64, test: f64) -> Result<Held> {
 }
 
 /// The first rows of a permutation validate, the next ones test.
-fn random(rows: usize, held: &Held, seed: u64) -> Vec<Part> {
+fn random(rows: usize, held: &Held, seed: u64) -> Vec<Side> {
     let mut order: Vec<u32> = (0..rows as u32).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut of = vec![Part::Train; rows];
+    let mut of = vec![Side::Train; rows];
     for (i, &row) in order.iter().enumerate() {
         of[row as usize] = part_at(i, held);
     }
     of
 }
 
-fn part_at(i: usize, held: &Held) -> Part {
+fn part_at(i: usize, held: &Held) -> Side {
     if i < held.validation {
-        Part::Validation
+        Side::Validation
     } else if i < held.validation + held.test {
-        Part::Test
+        Side::Test
     } else {
-        Part::Train
+        Side::Train
     }
 }
 
-fn by_column(name: &str, places: &[u32], values: &ArrayRef) -> Result<Vec<Part>> {
+fn by_column(name: &str, places: &[u32], values: &ArrayRef) -> Result<Vec<Side>> {
     let values = cast(values, &DataType::Utf8)?;
     let values = values.as_string::<i32>();
     let part = |&place: &u32| match values.value(place as usize).to_ascii_lowercase().as_str() {
-        "train" | "training" => Ok(Part::Train),
-        "validation" | "val" | "valid" => Ok(Part::Validation),
-        "test" => Ok(Part::Test),
+        "train" | "training" => Ok(Side::Train),
+        "validation" | "val" | "valid" => Ok(Side::Validation),
+        "test" => Ok(Side::Test),
         other => Err(Error::Invalid(format!(
             "the split's column {name:?} has the value {other:?}: it says train, validation or test"
         ))),
@@ -130,11 +135,11 @@ fn by_column(name: &str, places: &[u32], values: &ArrayRef) -> Result<Vec<Part>>
     places.iter().map(part).collect()
 }
 
-fn stratified(places: &[u32], values: &ArrayRef, validation: f64, test: f64, seed: u64) -> Result<Vec<Part>> {
+fn stratified(places: &[u32], values: &ArrayRef, validation: f64, test: f64, seed: u64) -> Result<Vec<Side>> {
     let (of, strata) = ids(values, places)?;
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); strata as usize];
     of.iter().enumerate().for_each(|(row, &stratum)| rows[stratum as usize].push(row as u32));
-    let mut parts = vec![Part::Train; places.len()];
+    let mut parts = vec![Side::Train; places.len()];
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for stratum in &mut rows {
         stratum.shuffle(&mut random);
@@ -144,7 +149,7 @@ fn stratified(places: &[u32], values: &ArrayRef, validation: f64, test: f64, see
     Ok(parts)
 }
 
-fn grouped(name: &str, places: &[u32], values: &ArrayRef, held: &Held, seed: u64) -> Result<Vec<Part>> {
+fn grouped(name: &str, places: &[u32], values: &ArrayRef, held: &Held, seed: u64) -> Result<Vec<Side>> {
     let (of, groups) = ids(values, places)?;
     if groups < 2 {
         return Err(Error::Invalid(format!(
@@ -155,22 +160,22 @@ fn grouped(name: &str, places: &[u32], values: &ArrayRef, held: &Held, seed: u64
     of.iter().for_each(|&group| sizes[group as usize] += 1);
     let mut order: Vec<u32> = (0..groups).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut parts = vec![Part::Train; groups as usize];
+    let mut parts = vec![Side::Train; groups as usize];
     let (mut validation, mut test) = (0, 0);
     for group in order {
         let part = &mut parts[group as usize];
         if validation < held.validation {
-            *part = Part::Validation;
+            *part = Side::Validation;
             validation += sizes[group as usize];
         } else if test < held.test {
-            *part = Part::Test;
+            *part = Side::Test;
             test += sizes[group as usize];
         }
     }
     Ok(of.into_iter().map(|group| parts[group as usize]).collect())
 }
 
-fn by_time(places: &[u32], values: &ArrayRef, held: &Held) -> Result<Vec<Part>> {
+fn by_time(places: &[u32], values: &ArrayRef, held: &Held) -> Result<Vec<Side>> {
     let values = comparable(values)?;
     let value = |row: u32| values.row(places[row as usize] as usize);
     let mut order: Vec<u32> = (0..places.len() as u32).collect();
@@ -184,12 +189,12 @@ fn by_time(places: &[u32], values: &ArrayRef, held: &Held) -> Result<Vec<Part>> 
     };
     let test = from(order.len() - held.test);
     let validation = from(order.len() - held.test - held.validation);
-    let mut parts = vec![Part::Train; places.len()];
+    let mut parts = vec![Side::Train; places.len()];
     for (i, &row) in order.iter().enumerate() {
         if i >= test {
-            parts[row as usize] = Part::Test;
+            parts[row as usize] = Side::Test;
         } else if i >= validation {
-            parts[row as usize] = Part::Validation;
+            parts[row as usize] = Side::Validation;
         }
     }
     Ok(parts)

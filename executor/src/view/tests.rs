@@ -9,13 +9,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float64Type, Int32Type};
 use lethe_flight::message::dataset::{
-    DataSpec, Dtype, Files, Input, Label, LabelKind, Order, Part, Split, View,
+    DataSpec, Dtype, Files, Input, Label, LabelKind, LocalShard, Order, Part, Piece, Split, View,
 };
+use lethe_flight::wire::RowRange;
 use lethe_flight::{Result, ipc};
 use lethe_view::{Labels, MappedView};
 
 use super::build::{Built, build};
-use super::source::of_partitions;
+use super::source::{of_partitions, of_pieces};
 use crate::disk::Disk;
 
 const MEMORY: usize = 64 << 20;
@@ -42,6 +43,7 @@ fn data(features: &[&str], label: Option<(&str, LabelKind)>) -> DataSpec {
         split: Some(Split::Random { validation: 0.4, test: 0.0, seed: 3 }),
         order: Order::default(),
         without: Vec::new(),
+        local: None,
     }
 }
 
@@ -361,4 +363,91 @@ async fn rows_are_gathered_without_columns_that_are_in_the_file() {
     };
     assert_eq!(refused(&["city"]), "column \"city\" cannot be left out: it is no feature");
     assert_eq!(refused(&["y", "a", "xs"]), "no feature is left: leave out fewer columns");
+}
+
+/// The view of a rank's rows, of 150 in two partitions.
+async fn built_of(data: &DataSpec, shard: LocalShard) -> Result<(Built, tempfile::TempDir)> {
+    let folder = tempfile::tempdir().unwrap();
+    let files = partitions(folder.path());
+    let own = shard.shards[shard.rank as usize].iter();
+    let pieces = own.map(|&Piece { partition, start, rows }| {
+        (files[partition as usize].clone(), RowRange { start, rows })
+    });
+    let table = of_pieces("d", pieces.collect())?;
+    let data = DataSpec { local: Some(shard), ..data.clone() };
+    let path = folder.path().join("v.view");
+    Ok((build(table, data, path, MEMORY, &disk(folder.path())).await?, folder))
+}
+
+fn piece(partition: u32, start: u64, rows: u64) -> Piece {
+    Piece { partition, start, rows }
+}
+
+#[tokio::test]
+async fn ranks_with_rows_of_their_own_have_together_those_of_a_view_of_all() {
+    let mut spec = data(&["a"], Some(("y", LabelKind::Class)));
+    spec.split = Some(Split::Random { validation: 0.2, test: 0.1, seed: 3 });
+    let (whole, _folder) = built(&spec).await.unwrap();
+    let whole = MappedView::open(&whole.view).unwrap();
+    // Of the column `a`, which is the row's number.
+    let numbers = |view: &MappedView, rows: &[u32]| -> Vec<u32> {
+        let all = floats(view, 0);
+        rows.iter().map(|&row| all[row as usize] as u32).collect()
+    };
+    let shards = vec![
+        vec![piece(0, 40, 10), piece(1, 0, 40)],
+        vec![piece(0, 0, 40), piece(0, 90, 10)],
+        vec![piece(0, 50, 40), piece(1, 40, 10)],
+    ];
+    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    for rank in 0..3 {
+        let shard = LocalShard { rank, partitions: vec![100, 50], shards: shards.clone() };
+        let (own, _folder) = built_of(&spec, shard).await.unwrap();
+        let own = MappedView::open(&own.view).unwrap();
+        assert_eq!(own.rows(), 50);
+        let rows = own.local().unwrap();
+        assert_eq!(rows.train[rank as usize], own.train().len() as u64);
+        assert_eq!(rows.train.iter().sum::<u64>(), whole.train().len() as u64);
+        assert_eq!(rows.validation.iter().sum::<u64>(), whole.validation().len() as u64);
+        for (all, part) in all.iter_mut().zip([Part::Train, Part::Validation, Part::Test]) {
+            all.extend(numbers(&own, own.part(part)));
+        }
+    }
+    for (mut found, part) in all.into_iter().zip([Part::Train, Part::Validation, Part::Test]) {
+        found.sort_unstable();
+        assert_eq!(found, numbers(&whole, whole.part(part)), "{part:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_needs_all_rows_is_refused_where_a_rank_has_its_own() {
+    let shard = LocalShard {
+        rank: 0,
+        partitions: vec![100, 50],
+        shards: vec![vec![piece(0, 0, 75)], vec![piece(0, 75, 25), piece(1, 0, 50)]],
+    };
+    let refused = async |change: &dyn Fn(&mut DataSpec)| {
+        let mut spec = data(&["a"], Some(("y", LabelKind::Class)));
+        change(&mut spec);
+        match built_of(&spec, shard.clone()).await {
+            Ok(_) => "nothing".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(refused(&|_| ()).await, "nothing");
+    let error = refused(&|spec| spec.inputs[0].columns.push("city".into())).await;
+    assert!(error.starts_with("order=\"local\": the dataset has columns of strings"), "{error}");
+    let error = refused(&|spec| spec.inputs[0].normalize.push("a".into())).await;
+    assert!(error.contains("normalizes columns"), "{error}");
+    let error = refused(&|spec| spec.key = Some("key".into())).await;
+    assert!(error.contains("by a key"), "{error}");
+    let by = Split::Time { column: "day".into(), validation: 0.2, test: 0.0 };
+    let error = refused(&|spec| spec.split = Some(by.clone())).await;
+    assert!(error.contains("is split by a column"), "{error}");
+    let query = |text: &'static str| move |spec: &mut DataSpec| spec.queries.push(text.into());
+    assert_eq!(refused(&query("select a + 1 as a, y from dataset")).await, "nothing");
+    let error = refused(&query("select * from dataset where a > 5")).await;
+    assert!(error.contains("leave out rows"), "{error}");
+    let error = refused(&query("select * from dataset order by a desc")).await;
+    assert!(error.contains("leave out rows or gather them"), "{error}");
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::*;
+use lethe_flight::message::dataset::{Dtype, LocalRows, Section, View};
 use lethe_flight::message::training::{
     Direction, Function, Loss, Metric, Optimizer, Outcome, Precision, Rank, Supervised,
 };
@@ -27,10 +28,16 @@ struct Ran {
 
 /// Runs the trial on so many ranks. `look` sees each report of a rank, and may stop it.
 fn gang(trial: &Run, world: u32, look: impl Fn(u32, u32, &Interrupter) + Send + Sync) -> Vec<Ran> {
+    gang_of(&vec![trial.clone(); world as usize], look)
+}
+
+/// The same of a run for each rank.
+fn gang_of(trials: &[Run], look: impl Fn(u32, u32, &Interrupter) + Send + Sync) -> Vec<Ran> {
+    let world = trials.len() as u32;
     let meeting = Memory::default();
     let rank = |rank: u32| {
         torch::prepare(1).unwrap();
-        let mut trial = trial.clone();
+        let mut trial = trials[rank as usize].clone();
         if world > 1 {
             trial.spec.gang = Some(Rank { rank, world });
         }
@@ -329,4 +336,90 @@ fn a_rank_that_is_gone_is_noticed_by_the_others() {
     let Outcome::Lost { error } = first else { panic!("{first:?}") };
     assert!(error.starts_with("another rank of the gang was lost"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+/// A view of 240 rows that train and 60 that validate for each rank, of which it has so many.
+fn dealt(folder: &TempDir, train: &[usize], validation: &[usize]) -> Vec<View> {
+    let (features, labels) = blobs(300);
+    let (mut trained, mut validated) = (0, 240);
+    let rows = |of: &[usize]| of.iter().map(|&rows| rows as u64).collect::<Vec<u64>>();
+    (0..train.len())
+        .map(|rank| {
+            let own = (trained..trained + train[rank]).chain(validated..validated + validation[rank]);
+            (trained, validated) = (trained + train[rank], validated + validation[rank]);
+            let own: Vec<usize> = own.collect();
+            let features: Vec<f32> =
+                own.iter().flat_map(|row| features[4 * row..4 * (row + 1)].to_vec()).collect();
+            let labels: Vec<i64> = own.iter().map(|&row| labels[row]).collect();
+            let inner = folder.path().join(rank.to_string());
+            std::fs::create_dir_all(&inner).unwrap();
+            let mut view = view(&inner, &features, 4, Labels::Class(&labels), validation[rank]);
+            let local = LocalRows { rank: rank as u32, train: rows(train), validation: rows(validation) };
+            view.local = Some(local);
+            view
+        })
+        .collect()
+}
+
+#[test]
+fn ranks_of_rows_of_their_own_count_each_of_them_once() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // With one batch an epoch the curve is that of one rank; without a step worth the name, so is the loss of all rows.
+    for (batch_size, lr, epochs) in [(300, 0.05, 8), (32, 1e-9, 2)] {
+        let metrics = vec![Metric::Accuracy];
+        let function = Supervised { lr, batch_size, ..sgd(Some(Loss::CrossEntropy), metrics, epochs) };
+        let whole = tied(&folder, function.clone());
+        let expected = gang(&whole, 1, |_, _, _| {});
+        finished(&expected);
+        for (train, validation) in [
+            (vec![100, 140], vec![45, 15]),
+            (vec![239, 1], vec![1, 59]),
+            // Ranks without any row of one kind.
+            (vec![240, 0, 0], vec![0, 20, 40]),
+        ] {
+            let views = dealt(&folder, &train, &validation);
+            let runs: Vec<Run> =
+                views.into_iter().map(|view| Run { view: Some(view), ..whole.clone() }).collect();
+            let found = gang_of(&runs, |_, _, _| {});
+            finished(&found);
+            assert_same_curve(&found[0].reports, &expected[0].reports, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn weights_of_rows_count_over_all_ranks_where_each_has_its_own() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let function = Supervised { batch_size: 300, ..sgd(Some(Loss::CrossEntropy), vec![], 5) };
+    let mut whole = tied(&folder, function);
+    let weigh = |view: &mut View, first: usize| {
+        let mut bytes = std::fs::read(&view.path).unwrap();
+        bytes.resize(bytes.len().next_multiple_of(64), 0);
+        let offset = bytes.len() as u64;
+        (first..first + view.rows as usize)
+            .for_each(|row| bytes.extend((1.0 + (row % 7) as f32).to_le_bytes()));
+        std::fs::write(&view.path, bytes).unwrap();
+        let (name, shape) = ("weight".into(), Vec::new());
+        view.weight = Some(Section { name, dtype: Dtype::Float32, shape, offset, taken: None });
+    };
+    // The last 60 rows validate: of one rank the first of them come after its last that trains.
+    weigh(whole.view.as_mut().unwrap(), 0);
+    let expected = gang(&whole, 1, |_, _, _| {});
+    finished(&expected);
+    let mut views = dealt(&folder, &[90, 150], &[0, 60]);
+    weigh(&mut views[0], 0);
+    weigh(&mut views[1], 90);
+    let runs: Vec<Run> = views.into_iter().map(|view| Run { view: Some(view), ..whole.clone() }).collect();
+    let found = gang_of(&runs, |_, _, _| {});
+    finished(&found);
+    assert_same_curve(&found[0].reports, &expected[0].reports, 1e-5);
+}
+
+/// A module without dropout, and without batch norm, which depends on whose rows come together.
+fn tied(folder: &TempDir, function: Supervised) -> Run {
+    let (features, labels) = blobs(300);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    trial(folder, "tied", view, function, none())
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use lethe_flight::message::dataset::{Dtype, Part, Section, View};
+use lethe_flight::message::dataset::{Dtype, LocalRows, Part, Section, View};
 use lethe_flight::{Error, Result};
 use memmap2::{Mmap, UncheckedAdvice};
 
@@ -99,6 +99,13 @@ impl MappedView {
         {
             return damaged(&format!("its split names a row beyond its {rows} rows"));
         }
+        if let Some(LocalRows { rank, train: all, validation: held }) = &self.view.local {
+            let rank = *rank as usize;
+            let own = |rows: &[u64]| rows.get(rank).copied();
+            if all.len() != held.len() || own(all) != Some(*train) || own(held) != Some(*validation) {
+                return damaged("the rows of its rank are not those it has");
+            }
+        }
         Ok(())
     }
 
@@ -112,6 +119,27 @@ impl MappedView {
 
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Where these are one rank's rows alone: how many each rank has.
+    pub fn local(&self) -> Option<&LocalRows> {
+        self.view.local.as_ref()
+    }
+
+    /// Rows of the first part that has some: a rank may have none that trains.
+    pub fn some_rows(&self) -> &[u32] {
+        let parts = [Part::Train, Part::Validation, Part::Test].map(|part| self.part(part));
+        parts.into_iter().find(|rows| !rows.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether any rank has rows that train.
+    pub fn trains(&self) -> bool {
+        self.local().map_or(self.view.train > 0, |local| local.train.iter().any(|&rows| rows > 0))
+    }
+
+    /// Whether any rank has rows that validate.
+    pub fn validates(&self) -> bool {
+        self.local().map_or(self.view.validation > 0, |local| local.validation.iter().any(|&rows| rows > 0))
     }
 
     pub fn rows(&self) -> usize {

@@ -29,6 +29,55 @@ pub struct DataSpec {
     /// Columns of the inputs that a row is gathered without: an ablation's. The view on the disk has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// The rows of one rank alone, where the ranks of a gang hold different ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalShard>,
+}
+
+impl DataSpec {
+    /// What about a row depends on all others, so that no executor can do without them: as a sentence goes on that
+    /// begins with "the dataset".
+    pub fn needs_all_rows(&self) -> Option<&'static str> {
+        let found = [
+            (self.key.is_some(), "numbers its rows by a key"),
+            (!matches!(self.split, Some(Split::Random { .. }) | None), "is split by a column"),
+            (self.inputs.iter().any(|input| !input.normalize.is_empty()), "normalizes columns"),
+            (self.order.sampling != Sampling::Each, "draws its rows by class or weight"),
+        ];
+        found.iter().find(|(found, _)| *found).map(|(_, what)| *what)
+    }
+}
+
+/// Which rows each rank of a gang has, as the driver chose them when the attempt began: those that lie on its
+/// executor, as far as that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalShard {
+    pub rank: u32,
+    /// Rows of each partition of the dataset, in their order.
+    pub partitions: Vec<u64>,
+    /// Of each rank, in the order of the rows' numbers.
+    pub shards: Vec<Vec<Piece>>,
+}
+
+/// Rows of a partition that follow each other. It travels as `[partition, start, rows]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
+pub struct Piece {
+    pub partition: u32,
+    pub start: u64,
+    pub rows: u64,
+}
+
+impl From<(u32, u64, u64)> for Piece {
+    fn from((partition, start, rows): (u32, u64, u64)) -> Self {
+        Self { partition, start, rows }
+    }
+}
+
+impl From<Piece> for (u32, u64, u64) {
+    fn from(Piece { partition, start, rows }: Piece) -> Self {
+        (partition, start, rows)
+    }
 }
 
 /// One tensor, `[rows, ..shape]`.
@@ -330,7 +379,7 @@ pub struct Epoch {
     /// Leaves out a last batch that is short.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drop_last: bool,
-    /// This rank's slice of each batch of `batch_size` rows.
+    /// This rank's slice of each batch of `batch_size` rows; of a view of one rank's rows all of them are its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
 }
@@ -353,6 +402,18 @@ pub struct View {
     pub validation: u64,
     pub test: u64,
     pub order: Order,
+    /// Where these are the rows of one rank alone: how many each of the ranks has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalRows>,
+}
+
+/// Rows of the ranks whose views differ, by rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRows {
+    /// Whose view it is.
+    pub rank: u32,
+    pub train: Vec<u64>,
+    pub validation: Vec<u64>,
 }
 
 /// A row-major tensor `[rows, ..shape]` of native, little-endian elements at `offset`, a multiple of 64.

@@ -45,6 +45,26 @@ pub struct Plan {
     /// Seconds of training after which a trial is saved at the end of its epoch; None: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every_s: Option<f64>,
+    /// Which rows the ranks of a gang train on.
+    #[serde(default, skip_serializing_if = "Shards::are_default")]
+    pub shards: Shards,
+}
+
+/// Which rows the ranks of a gang train on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shards {
+    /// A slice of each batch of one process. Each executor holds all rows.
+    #[default]
+    Global,
+    /// Fixed ones, those that lie on the rank's executor as far as that goes, equal to within one row.
+    Local,
+}
+
+impl Shards {
+    fn are_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An object store's folder.

@@ -15,7 +15,11 @@ from lethe.errors import DataError
 
 @dataclass(frozen=True)
 class Batching:
-    """How a part is read: which rows are a batch, in which order, and what this rank gets of each."""
+    """How a part is read: which rows are a batch, in which order, and what this rank gets of each.
+
+    own: rows of each rank, where each has its own and spreads them evenly over the steps; None: ranks have
+    slices of the same rows.
+    """
 
     batch_size: int
     seed: int = 0
@@ -24,6 +28,7 @@ class Batching:
     drop_last: bool = False
     rank: int = 0
     world: int = 1
+    own: tuple[int, ...] | None = None
 
     def ticket(self, data: dict[str, Any], part: str) -> dict[str, Any]:
         """The message `Ticket`: shuffled rows come as batches, others as they are numbered."""
@@ -38,6 +43,9 @@ class Batching:
 
     def rows(self, total: int) -> Iterator[int]:
         """Of each batch, all ranks together, where `total` rows are read."""
+        if self.own is not None:
+            yield from map(sum, zip(*(self._spread(rows) for rows in self.own), strict=True))
+            return
         whole, rest = divmod(total, self.batch_size)
         yield from itertools.repeat(self.batch_size, whole)
         if rest and not self.drop_last:
@@ -48,23 +56,32 @@ class Batching:
         if self.shuffle:
             yield from batches
             return
-        for batch in rebatched(batches, self.batch_size):
+        if self.own is not None:
+            yield from rebatched(batches, self._spread(self.own[self.rank]))
+            return
+        for batch in rebatched(batches, itertools.repeat(self.batch_size)):
             if self.drop_last and batch.num_rows < self.batch_size:
                 return
             begin, end = (batch.num_rows * rank // self.world for rank in (self.rank, self.rank + 1))
             yield batch.slice(begin, end - begin)
 
+    def _spread(self, rows: int) -> Iterator[int]:
+        """Of so many rows, those of each step; as the executor's `Steps::of_rank`."""
+        steps = -(-sum(self.own or ()) // self.batch_size)
+        return (rows * (step + 1) // steps - rows * step // steps for step in range(steps))
 
-def rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+
+def rebatched(batches: Iterable[pa.RecordBatch], sizes: Iterator[int]) -> Iterator[pa.RecordBatch]:
     """The same rows, so many in each batch; the last may be short."""
     waiting: list[pa.RecordBatch] = []
-    held = 0
+    held, size = 0, next(sizes, None)
     for batch in batches:
         waiting.append(batch)
         held += batch.num_rows
-        while held >= rows:
-            taken, waiting = _take(waiting, rows)
-            held -= rows
+        while size is not None and held >= size:
+            taken, waiting = _take(waiting, size)
+            held -= size
+            size = next(sizes, None)
             yield taken
     if held:
         yield _take(waiting, held)[0]
@@ -72,6 +89,8 @@ def rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Recor
 
 def _take(waiting: list[pa.RecordBatch], rows: int) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
     """The first rows, without a copy where one batch has them, and what is left."""
+    if rows == 0:
+        return waiting[0].slice(0, 0), waiting
     pieces = []
     for place, batch in enumerate(waiting):
         pieces.append(batch.slice(0, rows))
@@ -97,6 +116,7 @@ def batching_of(
     drop_last: bool,
     rank: int,
     world: int,
+    own: tuple[int, ...] | None = None,
 ) -> Batching:
     """Raises DataError, which names the argument that is wrong."""
     limits = {
@@ -112,9 +132,8 @@ def batching_of(
         raise DataError(
             f"batches: only the training rows are shuffled, not those of {part}; leave out shuffle"
         )
-    return Batching(
-        batch_size, seed, epoch, part == "train" if shuffle is None else shuffle, drop_last, rank, world
-    )
+    shuffled = part == "train" if shuffle is None else shuffle
+    return Batching(batch_size, seed, epoch, shuffled, drop_last, rank, world, own)
 
 
 def _whole(name: str, value: Any, least: int, below: int) -> None:

@@ -33,12 +33,13 @@ class Counting(Protocol):
 @dataclass(frozen=True)
 class Reading:
     """How batches are read unless it is said otherwise. Ranks share the training rows alone. counting: of a
-    trial of several workers."""
+    trial of several workers. own: training rows of each, where each has its own."""
 
     seed: int = 0
     rank: int = 0
     world: int = 1
     counting: Counting | None = None
+    own: tuple[int, ...] | None = None
 
 
 class Readable(Protocol):
@@ -173,8 +174,9 @@ class Part:
         world: int | None,
     ) -> Batching:
         usual = self._dataset.reading
+        own = None
         if rank is None and world is None and self._part == "train":
-            rank, world = usual.rank, usual.world
+            rank, world, own = usual.rank, usual.world, usual.own
         return batching_of(
             self._part,
             batch_size,
@@ -184,6 +186,7 @@ class Part:
             drop_last,
             0 if rank is None else rank,
             1 if world is None else world,
+            own,
         )
 
     def _read(self, batching: Batching, form: str) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lethe.contexts import Listing
+from lethe.contexts import Distributed, Listing
 from lethe.errors import ConfigError
 from lethe.experiment.code import code
 from lethe.function import Function
@@ -175,5 +175,8 @@ def plan(
         "code": code(train, experiment),
         "checkpoint_every_s": float(experiment.checkpoint_seconds),
         "retries": {"infrastructure": experiment.retries, "exceptions": experiment.retry_exceptions},
+        **(
+            {"shards": "local"} if isinstance(experiment, Distributed) and experiment.order == "local" else {}
+        ),
         **folder.message(),
     }

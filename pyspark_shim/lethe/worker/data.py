@@ -19,7 +19,9 @@ class TrialData(Parts):
     several workers, this one's shard."""
 
     def __init__(self, peer: flight.Peer, spec: dict[str, Any], view: dict[str, Any], shares: Shares) -> None:
-        self.reading = Reading(spec["seed"], shares.rank, shares.world, shares)
+        local = view.get("local")
+        own = None if local is None else tuple(local["train"])
+        self.reading = Reading(spec["seed"], shares.rank, shares.world, shares, own)
         self._data, self._view = spec["data"], view
         self._placed = _Placed(peer, spec["data"], view)
 

@@ -109,6 +109,7 @@ pub fn plan(settings: &Settings, stopping: &Stopping) -> Plan {
         resume: Resume::New,
         retries: settings.retries,
         checkpoint_every_s: None,
+        shards: Default::default(),
     }
 }
 

@@ -56,6 +56,7 @@ fn plan() -> Plan {
         resume: Resume::New,
         retries: Retries::default(),
         checkpoint_every_s: None,
+        shards: Default::default(),
     }
 }
 

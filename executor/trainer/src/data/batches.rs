@@ -62,6 +62,11 @@ impl Batches {
         }
     }
 
+    /// Whether rows count by their weights.
+    pub fn is_weighted(&self) -> bool {
+        self.weight.is_some()
+    }
+
     /// Gathers these rows of the view, at most the capacity.
     pub fn gather(&mut self, rows: &[u32]) -> Result<Batch> {
         let Self { view, device, capacity, inputs, label, weight } = self;

@@ -74,6 +74,12 @@ impl Gang {
         slice(batch, Shard { rank: self.rank.rank, world: self.rank.world })
     }
 
+    /// The parts of all ranks, by rank.
+    pub fn slices(&self, batch: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let world = self.rank.world;
+        (0..world).map(move |rank| slice(batch.clone(), Shard { rank, world }))
+    }
+
     /// Sums each of the values over the ranks.
     pub fn sum(&self, values: &mut [f64]) -> Result<()> {
         let mut tensor = Tensor::from_slice(values);
@@ -123,10 +129,9 @@ impl Gang {
         Ok(!self.any(told.f_int64_value(&[0])? != number)?)
     }
 
-    /// Rows of a batch of so many, of which each rank has its slice, `[rows, columns]`; on rank 0, in their order.
-    pub fn gather_rows(&self, mine: &Tensor, batch: usize) -> Result<Option<Tensor>> {
-        let world = self.rank.world;
-        let most = batch.div_ceil(world as usize) as i64;
+    /// Rows `[rows, columns]` of all ranks, one after the other, of which each has so many; on rank 0.
+    pub fn gather_rows(&self, mine: &Tensor, rows: &[usize]) -> Result<Option<Tensor>> {
+        let most = rows.iter().copied().max().unwrap_or(0) as i64;
         let missing = most - mine.size()[0];
         let mut padded = mine.shallow_clone();
         if missing > 0 {
@@ -137,8 +142,8 @@ impl Gang {
         if parts.is_empty() {
             return Ok(None);
         }
-        for (part, rank) in parts.iter_mut().zip(0..) {
-            *part = part.f_narrow(0, 0, slice(0..batch, Shard { rank, world }).len() as i64)?;
+        for (part, &rows) in parts.iter_mut().zip(rows) {
+            *part = part.f_narrow(0, 0, rows as i64)?;
         }
         Ok(Some(Tensor::f_cat(&parts, 0)?))
     }

@@ -5,11 +5,23 @@ use lethe_view::shard::slice;
 use tch::Tensor;
 
 use super::objective::Objective;
+use super::shares::Shares;
 use super::train_loss::TrainLoss;
 use crate::data::{Batch, Batches};
 use crate::error::{Error, Result};
 use crate::gang::Gang;
 use crate::torch::{Program, Reducer, StandIn, unused};
+
+/// A batch, and what of it is this rank's.
+pub struct Share<'a> {
+    pub mine: &'a [u32],
+    /// All of its rows, where this rank knows them.
+    pub whole: Option<&'a [u32]>,
+    /// How many these are.
+    pub rows: usize,
+    /// Rows that stand in for this rank's, where it has none; at least one.
+    pub any: &'a [u32],
+}
 
 /// Computes the gradients of batches. Those of a rank's part, weighted by its rows and averaged over the ranks, are
 /// those of the whole batch; so are those of a batch in parts.
@@ -32,47 +44,44 @@ impl<'a> Gradients<'a> {
         Self { objective, parameters, gang, parts, reducer: None }
     }
 
-    /// The most rows of a part, of batches of at most so many.
-    pub fn part_rows(batch: usize, gang: Option<&Gang>, parts: usize) -> usize {
-        let rows = batch.div_ceil(world(gang));
+    /// The most rows of a part.
+    pub fn part_rows(shares: &Shares, gang: Option<&Gang>, parts: usize) -> usize {
         // Small batches are cut into fewer parts.
-        rows.div_ceil(parts_of(batch, gang, parts)).max(rows.min(LEAST * 2))
+        let part = |(mine, batch): (usize, usize)| mine.div_ceil(parts_of(batch, gang, parts));
+        shares.sizes().map(part).max().unwrap_or(0).max(LEAST)
     }
 
-    /// Adds the gradients of the batch of these rows to those that are there (there are none after a step). `step`
-    /// counts from 1.
+    /// Adds the gradients of a batch to those that are there (there are none after a step). `step` counts from 1.
     pub fn add(
         &mut self,
         program: &mut Program,
         batches: &mut Batches,
-        rows: &[u32],
+        batch: &Share,
         step: u64,
         train_loss: &mut TrainLoss,
     ) -> Result<()> {
         if self.gang.is_none() && self.parts == 1 {
-            let batch = batches.gather(rows)?;
+            let batch = batches.gather(batch.mine)?;
             let loss = self.objective.loss(program, &batch)?;
             loss.f_backward()?;
             return train_loss.add(&loss, self.objective.counts(&batch), step);
         }
-        let mine = self.gang.map_or(0..rows.len(), |gang| gang.slice(0..rows.len()));
-        let mine = &rows[mine];
         let world = self.gang.map_or(1, |gang| gang.rank().world);
-        let total = self.objective.counts_of(batches, rows);
+        let total = self.total(batches, batch)?;
         // The same on all ranks: each of them waits in each part where batch norm is shared.
-        let parts = parts_of(rows.len(), self.gang, self.parts);
+        let parts = parts_of(batch.rows, self.gang, self.parts);
         for part in 0..parts {
-            let places = slice(0..mine.len(), Shard { rank: part as u32, world: parts as u32 });
+            let places = slice(0..batch.mine.len(), Shard { rank: part as u32, world: parts as u32 });
             let is_last = part + 1 == parts;
             if places.is_empty() {
                 // The other ranks wait for gradients of this one too: those of rows that count nothing.
-                let batch = batches.gather(&rows[..rows.len().min(LEAST)])?;
+                let batch = batches.gather(&batch.any[..batch.any.len().min(LEAST)])?;
                 let _counts_nothing = StandIn::begin();
                 let loss = self.objective.loss(program, &batch).map_err(|error| few_rows(error, &batch))?;
                 self.backward(&loss.f_mul_scalar(0.0)?, is_last)?;
                 continue;
             }
-            let batch = batches.gather(&mine[places])?;
+            let batch = batches.gather(&batch.mine[places])?;
             let loss = self.objective.loss(program, &batch).map_err(|error| few_rows(error, &batch))?;
             let counts = self.objective.counts(&batch);
             let share = if total > 0.0 { counts * f64::from(world) / total } else { 0.0 };
@@ -80,6 +89,19 @@ impl<'a> Gradients<'a> {
             train_loss.add(&loss, counts, step)?;
         }
         Ok(())
+    }
+
+    /// What all rows of the batch count.
+    fn total(&self, batches: &Batches, batch: &Share) -> Result<f64> {
+        match (batch.whole, self.gang) {
+            (Some(whole), _) => Ok(self.objective.counts_of(batches, whole)),
+            (None, Some(gang)) if self.objective.is_weighted(batches) => {
+                let mut counts = [self.objective.counts_of(batches, batch.mine)];
+                gang.sum(&mut counts)?;
+                Ok(counts[0])
+            }
+            (None, _) => Ok(batch.rows as f64),
+        }
     }
 
     fn backward(&mut self, loss: &Tensor, is_last: bool) -> Result<()> {

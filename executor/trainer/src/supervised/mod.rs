@@ -8,6 +8,7 @@ mod programs;
 mod resume;
 mod schedule;
 mod settings;
+mod shares;
 mod train_loss;
 mod validate;
 
@@ -22,7 +23,7 @@ use lethe_flight::message::training::{Function, Metrics, Precision};
 use lethe_flight::tensors;
 use tch::Tensor;
 
-use crate::data::{Batches, EpochOrder, Paging, Step, Steps};
+use crate::data::{Batches, EpochOrder, Paging};
 use crate::error::{Error, Result};
 use crate::function::{Completion, Flow, TrainingFunction, TrialContext};
 use crate::gang::Gang;
@@ -32,6 +33,7 @@ use keeper::Keeper;
 use objective::Objective;
 use programs::Programs;
 use resume::Resumed;
+use shares::Shares;
 use train_loss::TrainLoss;
 use validate::Validation;
 
@@ -85,7 +87,7 @@ impl Supervised {
         let own_seed = gang.map_or(seed, |gang| gang.seed(seed));
         torch::seed(own_seed)?;
         let view = trial.view()?;
-        if view.train().is_empty() {
+        if !view.trains() {
             return Err(Error::trial(
                 "the training split has no rows: give the dataset more rows, or validate fewer",
             ));
@@ -104,7 +106,8 @@ impl Supervised {
         if model.parameters().is_empty() {
             return Err(Error::trial("the module has no trainable parameters"));
         }
-        let steps = Steps::new(view.train().len(), settings.batch_size, settings.drop_last)?;
+        let shares = Shares::new(view.clone(), settings.batch_size, settings.drop_last, gang)?;
+        let steps = shares.steps();
         let epochs = EpochOrder::new(view.clone(), seed)?;
         let steps_per_epoch = steps.count() as u64;
         let rates = Rates::new(settings, steps_per_epoch);
@@ -118,9 +121,13 @@ impl Supervised {
                 keeps_momentum: rates.keeps_momentum(),
             },
         )?;
-        let part = Gradients::part_rows(steps.capacity(), gang, settings.accumulate);
+        let part = Gradients::part_rows(&shares, gang, settings.accumulate);
         let mut batches = Batches::new(view.clone(), part, device)?;
-        let validation_size = VALIDATION_ROWS.max(part).min(view.validation().len().max(2));
+        // The same on all ranks.
+        let world = trial.rank().world as usize;
+        let validation_size = VALIDATION_ROWS
+            .max(settings.batch_size.div_ceil(world).div_ceil(settings.accumulate))
+            .min(shares.most_validation().max(2));
         let mut validation = Validation::new(
             &objective,
             &settings.metrics,
@@ -150,13 +157,13 @@ impl Supervised {
             let mut paging = Paging::new(view.clone(), epochs.fill(epoch, &mut order));
             model.program.train(true)?;
             let mut train_loss = TrainLoss::new(epoch);
-            for Step { places, .. } in steps.iter() {
+            for part in steps.iter() {
                 if trial.is_stopped() {
                     return Ok(Completion::Stopped);
                 }
-                paging.reach(places.clone());
-                let rows = &order[places];
-                gradients.add(&mut model.program, &mut batches, rows, step + 1, &mut train_loss)?;
+                paging.reach(part.places.clone());
+                let share = shares.of(&part, &order);
+                gradients.add(&mut model.program, &mut batches, &share, step + 1, &mut train_loss)?;
                 let rate = rates.at(step);
                 optimizer.step(rate.lr, rate.momentum)?;
                 step += 1;
@@ -166,7 +173,7 @@ impl Supervised {
             if let Some(gang) = gang {
                 model.share_buffers(gang)?;
             }
-            if !view.validation().is_empty() {
+            if view.validates() {
                 model.program.train(false)?;
                 validation.run(&mut model.program, &mut report)?;
             }

@@ -103,6 +103,11 @@ impl Objective {
         }
     }
 
+    /// Whether rows count otherwise than one each.
+    pub fn is_weighted(&self, batches: &Batches) -> bool {
+        matches!(self, Self::Named { .. }) && batches.is_weighted()
+    }
+
     /// The mean loss of outputs that have been computed. For [`Objective::Named`].
     pub fn of_output(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
         let Self::Named { loss, classes } = *self else {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
 
 use lethe_flight::message::dataset::Part;
 use lethe_flight::message::training::{Metric as Name, Metrics};
@@ -53,19 +55,15 @@ impl<'a> Validation<'a> {
             .collect();
         let mut means: BTreeMap<String, MeanLoss> = BTreeMap::new();
         let view = self.batches.view().clone();
-        let world = self.gang.map_or(1, |gang| gang.rank().world as usize);
-        let chunk = self.capacity * world;
-        let mut paging = Paging::sequential(view.clone(), Part::Validation, chunk);
-        let mut seen = 0;
+        let chunks = Chunks::new(view.clone(), self.capacity, self.gang);
+        let mut paging = Paging::sequential(view.clone(), Part::Validation, chunks.reads());
         let _no_grad = tch::no_grad_guard();
-        for rows in view.validation().chunks(chunk) {
-            paging.reach(seen..seen + rows.len());
-            seen += rows.len();
-            let places = self.gang.map_or(0..rows.len(), |gang| gang.slice(0..rows.len()));
-            let mine = &rows[places];
+        for chunk in chunks.iter() {
+            paging.reach(chunk.read.clone());
+            let mine = &view.validation()[chunk.mine.clone()];
             // A rank without rows says which values there are.
-            let batch =
-                self.batches.gather(if mine.is_empty() { &rows[..rows.len().min(2)] } else { mine })?;
+            let stand_in = &view.some_rows()[..view.some_rows().len().min(2)];
+            let batch = self.batches.gather(if mine.is_empty() { stand_in } else { mine })?;
             let counts = if mine.is_empty() { 0.0 } else { 1.0 };
             let output = self.means(program, &batch, counts, &mut means)?;
             if !computed.is_empty() {
@@ -74,12 +72,17 @@ impl<'a> Validation<'a> {
                     None => program.forward(&batch.inputs)?,
                 };
                 let output = outputs(&output, batch.rows)?.f_narrow(0, 0, mine.len() as i64)?;
-                let output = match self.gang {
-                    Some(gang) => gang.gather_rows(&output, rows.len())?,
-                    None => Some(output),
+                let labels = labels(&view, mine)?;
+                let gathered = match self.gang {
+                    None => Some((output, labels)),
+                    Some(gang) => {
+                        let outputs = gang.gather_rows(&output, &chunk.rows)?;
+                        let labels = gang.gather_rows(&labels, &chunk.rows)?;
+                        outputs.zip(labels)
+                    }
                 };
-                if let Some(output) = output {
-                    update(&mut computed, &output, &view, rows)?;
+                if let Some((output, labels)) = gathered {
+                    update(&mut computed, &output, &labels)?;
                 }
             }
         }
@@ -156,14 +159,76 @@ fn outputs(output: &Tensor, rows: usize) -> Result<Tensor> {
     Ok(output.f_to_kind(Kind::Float)?.f_to(Device::Cpu)?.f_reshape([rows as i64, columns])?)
 }
 
-fn update(computed: &mut Computed, output: &Tensor, view: &MappedView, rows: &[u32]) -> Result<()> {
+/// float64 `[rows, 1]`.
+fn labels(view: &MappedView, rows: &[u32]) -> Result<Tensor> {
     let labels: Vec<f64> = match view.labels() {
         None => return Err(Error::trial("metrics need a label: name the dataset's label column")),
         Some(Labels::Class(labels)) => rows.iter().map(|&row| labels[row as usize] as f64).collect(),
         Some(Labels::Value(labels)) => rows.iter().map(|&row| f64::from(labels[row as usize])).collect(),
     };
+    Ok(Tensor::from_slice(&labels).f_reshape([-1, 1])?)
+}
+
+fn update(computed: &mut Computed, output: &Tensor, labels: &Tensor) -> Result<()> {
     let columns = output.size()[1] as usize;
     let values = Vec::<f32>::try_from(output.f_contiguous()?.f_reshape([-1])?)?;
+    let labels = Vec::<f64>::try_from(labels.f_contiguous()?.f_reshape([-1])?)?;
     let outputs = Outputs { values: &values, columns, labels: &labels };
     computed.iter_mut().try_for_each(|(_, metric)| metric.update(&outputs))
+}
+
+/// The validation rows, some at a time: slices of the same rows for ranks that have all of them, else rows of each
+/// rank's own.
+struct Chunks<'a> {
+    view: Arc<MappedView>,
+    capacity: usize,
+    gang: Option<&'a Gang>,
+}
+
+struct Chunk {
+    /// Places among the validation rows that are read here.
+    read: Range<usize>,
+    /// Those that are this rank's.
+    mine: Range<usize>,
+    /// How many each rank has.
+    rows: Vec<usize>,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(view: Arc<MappedView>, capacity: usize, gang: Option<&'a Gang>) -> Self {
+        Self { view, capacity, gang }
+    }
+
+    fn world(&self) -> usize {
+        self.gang.map_or(1, |gang| gang.rank().world as usize)
+    }
+
+    /// Rows that are read at a time.
+    fn reads(&self) -> usize {
+        if self.view.local().is_some() { self.capacity } else { self.capacity * self.world() }
+    }
+
+    /// As many on each rank.
+    fn iter(&self) -> impl Iterator<Item = Chunk> + '_ {
+        let size = self.reads();
+        let of = move |rows: usize, start: usize| start.min(rows)..(start + size).min(rows);
+        let most = match self.view.local() {
+            None => self.view.validation().len(),
+            Some(rows) => rows.validation.iter().copied().max().unwrap_or(0) as usize,
+        };
+        (0..most).step_by(size).map(move |start| {
+            let read = of(self.view.validation().len(), start);
+            match (self.view.local(), self.gang) {
+                (Some(all), _) => {
+                    let rows = all.validation.iter().map(|&rows| of(rows as usize, start).len()).collect();
+                    Chunk { mine: read.clone(), read, rows }
+                }
+                (None, None) => Chunk { mine: read.clone(), rows: vec![read.len()], read },
+                (None, Some(gang)) => {
+                    let rows = gang.slices(read.clone()).map(|slice| slice.len()).collect();
+                    Chunk { mine: gang.slice(read.clone()), read, rows }
+                }
+            }
+        })
+    }
 }

@@ -115,6 +115,7 @@ pub fn view(folder: &Path, features: &[f32], width: usize, labels: Labels, valid
         validation: validation as u64,
         test: 0,
         order: Order::default(),
+        local: None,
     }
 }
 

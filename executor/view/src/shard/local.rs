@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use lethe_flight::message::dataset::Piece;
 use lethe_flight::{Error, Result};
 
 use super::flow::Network;
@@ -13,14 +14,6 @@ pub struct Partition {
     pub bytes: u64,
     /// Executors.
     pub holders: Vec<String>,
-}
-
-/// Rows of a partition that follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    pub partition: usize,
-    pub start: u64,
-    pub rows: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +127,7 @@ fn cut(executors: &[(&str, Vec<usize>)], size: u64, world: usize, shares: &Share
     for (partition, share) in shares.iter().enumerate() {
         let mut start = 0;
         for (&e, &rows) in share {
-            pieces[e].push(Piece { partition, start, rows });
+            pieces[e].push(Piece { partition: partition as u32, start, rows });
             start += rows;
         }
     }
@@ -197,9 +190,9 @@ mod tests {
             let places: Vec<_> = shard.iter().map(|piece| (piece.partition, piece.start)).collect();
             assert!(places.is_sorted());
             for piece in shard {
-                let partition = &partitions[piece.partition];
+                let partition = &partitions[piece.partition as usize];
                 for row in piece.start..piece.start + piece.rows {
-                    assert!(!std::mem::replace(&mut seen[piece.partition][row as usize], true));
+                    assert!(!std::mem::replace(&mut seen[piece.partition as usize][row as usize], true));
                 }
                 if !partition.holders.contains(&ranks[rank]) {
                     moved += piece.rows * partition.bytes / partition.rows;

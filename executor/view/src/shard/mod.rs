@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use lethe_flight::message::dataset::Shard;
 
-pub use local::{Local, Partition, Piece, local};
+pub use local::{Local, Partition, local};
 
 /// A rank's slice of a batch: rank `r` of `n` has the places from `floor(rows r / n)` to `floor(rows (r + 1) / n)`
 /// of it. Slices are equal to within one row, and empty for some ranks where the batch has fewer rows than there

@@ -27,6 +27,7 @@ impl ViewFile {
             validation: 0,
             test: 0,
             order: Order::default(),
+            local: None,
         };
         Self { view, bytes: Vec::new(), split: (0..rows).collect() }
     }
