@@ -98,8 +98,19 @@ char* lethe_group_barrier(LetheGroup* group);
 // How many of the parameters the loss does not depend on.
 char* lethe_unused(const at::Tensor* loss, const at::Tensor* const* parameters, size_t count, size_t* unused);
 // Averages gradients over the ranks during each backward pass that it was prepared for. The group must outlive it.
+// `mean`, unless it is null, puts the mean over the ranks in place of float32 numbers, and stands in for the group;
+// it is called in the backward pass. Its error is of lethe_text_new.
+struct LetheMean {
+  void* context;
+  char* (*mean)(void* context, float* values, size_t count);
+};
 char* lethe_reducer_new(
-    LetheGroup* group, const at::Tensor* const* parameters, size_t count, int finds_unused, LetheReducer** out);
+    LetheGroup* group,
+    const at::Tensor* const* parameters,
+    size_t count,
+    int finds_unused,
+    LetheMean mean,
+    LetheReducer** out);
 void lethe_reducer_free(LetheReducer* reducer);
 char* lethe_reducer_prepare(LetheReducer* reducer, const at::Tensor* loss);
 

@@ -2,6 +2,7 @@
 // goes on.
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/function.h>
+#include <torch/csrc/distributed/c10d/comm.hpp>
 #include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
@@ -23,6 +24,29 @@ namespace {
 // As DistributedDataParallel's defaults.
 constexpr size_t kFirstBucket = 1 << 20;
 constexpr size_t kBucket = 25 << 20;
+
+// Averages a bucket by the caller's own means.
+class Mean : public c10d::CommHookInterface {
+ public:
+  explicit Mean(const LetheMean& mean) : mean_(mean) {}
+
+  c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
+    at::Tensor& buffer = bucket.getBufferRef();
+    if (char* error = mean_.mean(mean_.context, buffer.data_ptr<float>(), static_cast<size_t>(buffer.numel()))) {
+      std::string text(error);
+      lethe_text_free(error);
+      C10_THROW_ERROR(DistBackendError, text);
+    }
+    auto future = c10::make_intrusive<c10::ivalue::Future>(c10::TensorType::get());
+    future->markCompleted(c10::IValue(buffer));
+    return future;
+  }
+
+  at::Tensor parseHookResult(const c10::IValue& result) override { return result.toTensor(); }
+
+ private:
+  LetheMean mean_;
+};
 
 }  // namespace
 
@@ -49,7 +73,12 @@ char* lethe_unused(const at::Tensor* loss, const at::Tensor* const* parameters, 
 }
 
 char* lethe_reducer_new(
-    LetheGroup* group, const at::Tensor* const* parameters, size_t count, int finds_unused, LetheReducer** out) {
+    LetheGroup* group,
+    const at::Tensor* const* parameters,
+    size_t count,
+    int finds_unused,
+    LetheMean mean,
+    LetheReducer** out) {
   return guarded([&] {
     std::vector<at::Tensor> list;
     for (size_t i = 0; i < count; i++) list.push_back(*parameters[i]);
@@ -63,6 +92,7 @@ char* lethe_reducer_new(
         /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false, std::vector<int64_t>());
     auto logger = std::make_shared<c10d::Logger>(reducer);
     reducer->set_logger(logger);
+    if (mean.mean != nullptr) reducer->register_comm_hook(std::make_unique<Mean>(mean));
     *out = new LetheReducer{std::move(reducer), std::move(logger), finds_unused != 0};
   });
 }

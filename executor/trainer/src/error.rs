@@ -1,5 +1,7 @@
 //! What can go wrong in a trial or in the trainer itself.
 
+const LOST: &str = "another rank of the gang was lost: ";
+
 /// The first line names the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Flight(#[from] lethe_flight::Error),
     /// Another rank of the gang has gone, or did not come.
-    #[error("another rank of the gang was lost: {0}")]
+    #[error("{LOST}{0}")]
     Gang(String),
     /// The executor did not keep to the protocol, or this process cannot work.
     #[error("{0}")]
@@ -48,6 +50,11 @@ impl Error {
     pub fn of_gang(self) -> Self {
         match self {
             Self::Torch(text) if text.contains("gloo") || text.contains("Gloo") => Self::Gang(text),
+            // It came through a backward pass.
+            Self::Torch(text) if text.contains(LOST) => {
+                let of = text.split_once(LOST).map(|(_, of)| of.lines().next().unwrap_or(of).to_owned());
+                Self::Gang(of.unwrap_or(text))
+            }
             other => other,
         }
     }

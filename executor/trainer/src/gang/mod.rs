@@ -1,13 +1,16 @@
 //! Workers that train one model together: what a rank does with the others.
 //!
 //! - [`store`]: where they find each other.
+//! - [`shared`]: gradients summed in memory, where all are on one host.
 //! - [`line`]: that store, over the executor's line to the driver; [`memory`]: one of this process.
 
 mod line;
 mod memory;
+mod shared;
 pub mod store;
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lethe_flight::message::dataset::Shard;
@@ -17,6 +20,7 @@ use tch::{Device, Tensor};
 
 pub use line::Line;
 pub use memory::Memory;
+pub use shared::Shared;
 pub use store::{Meeting, Store};
 
 use crate::error::{Error, Result};
@@ -32,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 pub struct Gang {
     rank: Rank,
     group: Group,
+    shared: Option<Mutex<Shared>>,
 }
 
 impl Gang {
@@ -48,7 +53,22 @@ impl Gang {
         }
         let store = meeting.store(attempt);
         let group = Group::new(meeting.host(), rank, JOIN, PATIENCE, store)?;
-        Ok(Self { rank, group })
+        let mut gang = Self { rank, group, shared: None };
+        let all = |there: bool| Ok(!gang.any(!there)?);
+        let shared = Shared::meet(&*meeting.store(attempt), rank, JOIN, PATIENCE, all)?;
+        tracing::debug!(
+            rank = rank.rank,
+            world = rank.world,
+            shared = shared.is_some(),
+            "the ranks have met"
+        );
+        gang.shared = shared.map(Mutex::new);
+        Ok(gang)
+    }
+
+    /// Memory of this host in which all ranks take part, if they are on one.
+    pub fn shared(&self) -> Option<&Mutex<Shared>> {
+        self.shared.as_ref()
     }
 
     pub fn group(&self) -> &Group {

@@ -111,7 +111,7 @@ impl<'a> Gradients<'a> {
                 None => {
                     // All ranks have to look for them if one has to.
                     let finds = gang.any(unused(loss, self.parameters)? > 0)?;
-                    Reducer::new(gang.group(), self.parameters, finds)?
+                    Reducer::new(gang.group(), self.parameters, finds, gang.shared())?
                 }
             };
             self.reducer.insert(reducer).prepare(loss)?;

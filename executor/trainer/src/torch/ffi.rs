@@ -40,6 +40,13 @@ pub struct StoreCalls {
     pub remove: extern "C" fn(*mut c_void, *const c_char, *mut c_int) -> *mut c_char,
 }
 
+/// As [`StoreCalls`]; a null function is none.
+#[repr(C)]
+pub struct MeanCall {
+    pub context: *mut c_void,
+    pub mean: Option<extern "C" fn(*mut c_void, *mut f32, usize) -> *mut c_char>,
+}
+
 pub type TensorCallback = extern "C" fn(*mut c_void, *const c_char, c_int, c_int, u64, *mut C_tensor);
 pub type NameCallback = extern "C" fn(*mut c_void, *const c_char);
 pub type StateCallback = extern "C" fn(*mut c_void, *const c_char, usize, *mut C_tensor);
@@ -132,6 +139,7 @@ unsafe extern "C" {
         parameters: *const *const C_tensor,
         count: usize,
         finds_unused: c_int,
+        mean: MeanCall,
         out: *mut *mut RawReducer,
     ) -> *mut c_char;
     pub fn lethe_reducer_free(reducer: *mut RawReducer);

@@ -151,7 +151,7 @@ unsafe fn called<'a>(context: *mut c_void, key: *const c_char) -> (&'a dyn Store
     (store, unsafe { CStr::from_ptr(key) }.to_string_lossy())
 }
 
-fn told<T>(result: Result<T>, out: impl FnOnce(T)) -> *mut c_char {
+pub(super) fn told<T>(result: Result<T>, out: impl FnOnce(T)) -> *mut c_char {
     match result {
         Ok(value) => {
             out(value);
