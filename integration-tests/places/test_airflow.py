@@ -65,7 +65,7 @@ def test_a_dag_searches_trains_and_registers(
         "folder": str(tmp_path / "runs"),
         "registry": str(registry),
         "trials": 4,
-        "workers": 1,
+        "workers": 2,
     }
     airflow.test("lethe_digits", params, AIRFLOW_CONN_SPARK_DEFAULT=cluster.master)
     (version,) = (registry / "digits").iterdir()
