@@ -12,14 +12,14 @@ from lethe.dataset.columns import is_array
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-#: Rows of the table that are one row of bytes, at most; and how many of these there are, so that all executors
-#: get some.
+#: Rows of the table that are one row of bytes, at most; and how many of these there are, so that all
+#: executors get some.
 ROWS, PIECES = 16_384, 64
 
 
 def frame_of(spark: SparkSession, table: pa.Table) -> DataFrame:
-    """The table's rows, in its order. They travel as bytes, which the tasks read: `createDataFrame` takes Arrow
-    tables from Spark 4.0 on, moves times that have no zone by the session's, and is slower."""
+    """The table's rows, in its order. They travel as bytes, which the tasks read: `createDataFrame` takes
+    Arrow tables from Spark 4.0 on, moves times that have no zone by the session's, and is slower."""
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     # mapInArrow's schema may not have all names that a table may have.
