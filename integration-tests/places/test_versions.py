@@ -1,7 +1,7 @@
 """The shim on other versions of Spark; `make test` runs on the one of requirements-dev.txt.
 
-The same tests: those that have a Spark session. Unit tests import no pyspark; they run beside the oldest Spark
-too, for its old NumPy, pandas and pyarrow.
+The same tests: those that have a Spark session. Unit tests import no pyspark; they run beside the oldest
+Spark too, for its old NumPy, pandas and pyarrow.
 """
 
 import os
