@@ -22,6 +22,7 @@ PRELUDE = """
     import lethe
     import pyarrow as pa
     from conftest import lethe_processes, wait_for
+    from frames import frame_of
     from searches import search, training
     from sklearn.datasets import load_digits
 
@@ -40,7 +41,7 @@ CLASSIC = """
     for key, value in {conf!r}.items():
         builder = builder.config(key, value)
     spark = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    frame = spark.createDataFrame(table).repartition(3)
+    frame = frame_of(spark, table).repartition(3)
     dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
 """
 

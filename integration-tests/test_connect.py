@@ -1,11 +1,12 @@
-"""Two Spark Connect sessions at once on one server: each has its own driver and its own executor."""
+"""Spark Connect: sessions at once on one server, each with a driver and executors of its own; Ctrl-C."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from conftest import lethe_processes, wait_for
 from connect import REMOTE, connect_server
-from programs import Program, executable
+from programs import Program, executable, training_now
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +59,34 @@ def test_a_saved_model_predicts_within_the_plan_and_as_a_file_beside_it(server: 
     with Program(REMOTE, run, remote=server) as program:
         assert program.says() == {"rows": 1797, "one": 1797, "two": 1797}
         program.rest()
+
+
+def test_an_error_of_the_plan_is_one_line_and_ctrl_c_returns_the_partial_result(server: str) -> None:
+    run = """
+        from pyspark.sql import functions as F
+
+        broken = frame.withColumn("digit", F.udf(lambda digit: 1 // 0, "int")("digit"))
+        data = lethe.Dataset.from_spark(broken, "pixels", "digit").split(validation=0.2)
+        try:
+            lethe.lagom(training(epochs=1), data, search(1), slots=2, quiet=True)
+        except lethe.DataError as error:
+            say(error=str(error).splitlines()[0])
+        dataset.train.to_arrow()
+        say(ready=True)
+        result = lethe.lagom(training(epochs=100000), dataset, search(4), slots=2, quiet=True)
+        say(interrupted=result.interrupted, trials=len(result.trials))
+    """
+    before = lethe_processes()
+    with Program(REMOTE, run, remote=server) as program:
+        assert program.says() == {
+            "error": "Spark could not compute the dataset: ZeroDivisionError: "
+            "integer division or modulo by zero"
+        }
+        assert program.says() == {"ready": True}
+        assert wait_for(lambda: len(training_now(before)) == 2, 90)
+        program.process.send_signal(signal.SIGINT)
+        said = program.says()
+        assert said["interrupted"]
+        assert said["trials"] >= 2
+        program.rest()
+    assert wait_for(lambda: lethe_processes() <= before, 10), "a process of Lethe was left behind"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from frames import frame_of
 from hdfs import BLOCK, Hdfs, serving
 from searches import search, training
 from tables import same, table, wide, write_files
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def written(hdfs: Hdfs, spark: Any) -> str:
     """The URL of the table, as a job of Spark's leaves it."""
-    frame = spark.createDataFrame(table()).repartition(2)
+    frame = frame_of(spark, table()).repartition(2)
     frame.write.partitionBy("part").parquet(f"{hdfs.url}/written")
     return f"{hdfs.url}/written"
 

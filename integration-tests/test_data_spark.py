@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import numpy as np
+import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
 from searches import search, training
@@ -93,3 +94,29 @@ def test_a_dataset_that_was_dropped_is_put_again_when_it_is_used(spark: Any) -> 
     data.unpersist()
     assert data.source.name != name
     assert np.array_equal(data.train.to_numpy()[0], before)
+
+
+def test_an_arrow_table_goes_through_spark_as_it_is(spark: Any) -> None:
+    rows = 40_000
+    number = np.arange(rows)
+    columns = {
+        "a.b": pa.array(number / 7),
+        "u": pa.array(number % 251, pa.uint8()),
+        "price": pa.array([Decimal(i).scaleb(-2) for i in number.tolist()], pa.decimal128(9, 2)),
+        "yes": pa.array(number % 2 == 0),
+        "fixed": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2 * rows, dtype="float32")), 2),
+        "large": pa.array([[float(i), 0.5] for i in number], pa.large_list(pa.float32())),
+        "city": pa.array([("Oslo", "Rome")[i % 2] for i in number]).dictionary_encode(),
+        "at": pa.array(number * 1_000_000, pa.timestamp("us")),
+    }
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    try:
+        data = lethe.Dataset.from_arrow(pa.table(columns | {"y": number}), list(columns), "y", dates="number")
+        features, label = data.shuffle(False).train.to_numpy()
+    finally:
+        spark.conf.unset("spark.sql.session.timeZone")
+    assert label.tolist() == number.tolist()
+    lists = np.stack([2 * number, 2 * number + 1, number, np.full(rows, 0.5)], axis=1)
+    first = np.stack([number / 7, number % 251, number / 100, number % 2 == 0], axis=1)
+    expected = np.concatenate([first, lists, np.stack([number % 2, number], axis=1)], axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-6)

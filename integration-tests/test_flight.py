@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
+from frames import frame_of
 
 import lethe
 from lethe.application.application import Application
@@ -15,7 +16,7 @@ from lethe.session.find import active_session
 
 @pytest.fixture(scope="module")
 def owner(spark: Any, digits: pa.Table) -> Application:
-    frame = spark.createDataFrame(digits).repartition(3)
+    frame = frame_of(spark, digits).repartition(3)
     dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit")
     owner = application(active_session())
     dataset.stored(owner)

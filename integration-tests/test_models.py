@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from buckets import Bucket, holds, serving
+from frames import frame_of
 from tables import table
 from torch import nn
 
@@ -144,7 +145,7 @@ def test_executors_of_spark_predict_their_partitions(
         spark.conf.set(name, value)
     model = lethe.load(trained.save("s3a://data/spark/kinds"))
     # A name with a dot, and one twice: mapInArrow itself takes neither.
-    rows = spark.createDataFrame(pa.Table.from_pandas(frame(), preserve_index=False))
+    rows = frame_of(spark, pa.Table.from_pandas(frame(), preserve_index=False))
     rows = rows.withColumn("x.y", F.lit(1)).repartition(3)
     rows = rows.select("*", F.col("w").alias("w"))
     answer = model.predict(rows, probabilities="p.q")

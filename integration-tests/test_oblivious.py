@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import searches
 import torch
+from frames import frame_of
 from functions import fit, net
 from pages import DOCS, run
 from searches import mlp
@@ -51,7 +52,7 @@ def dataset(digits: pa.Table, place: Any) -> Iterator[lethe.Dataset]:
     if place is False:
         yield lethe.Dataset.from_arrow(digits, **options).split(validation=0.2, seed=7)
     else:
-        frame = place.createDataFrame(digits)
+        frame = frame_of(place, digits)
         yield lethe.Dataset.from_spark(frame, **options).split(validation=0.2, seed=7)
 
 

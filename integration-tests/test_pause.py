@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from frames import frame_of
 from searches import search, training
 from torch import nn
 
@@ -86,7 +87,7 @@ def test_a_promoted_trial_ends_as_if_it_had_not_paused(local: lethe.Dataset) -> 
 
 
 def test_the_same_on_spark(spark: Any, digits: pa.Table) -> None:
-    frame = spark.createDataFrame(digits).repartition(3)
+    frame = frame_of(spark, digits).repartition(3)
     dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
     paused, through = searched(dataset, 40)
     same_as_through(paused, through)

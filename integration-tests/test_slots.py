@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
+from frames import frame_of
 from journals import count, events
 from programs import CLASSIC, Program, cpu_seconds, executable, parent, spark_home
 from searches import search, training
@@ -96,7 +97,7 @@ class Blocker:
 
 @pytest.fixture
 def dataset(spark: Any, digits: pa.Table) -> lethe.Dataset:
-    frame = spark.createDataFrame(digits).repartition(3)
+    frame = frame_of(spark, digits).repartition(3)
     return lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, wait_for
+from frames import frame_of
 from programs import command_line, environment, executable, parent, training_now
 from searches import search, training
 
@@ -18,7 +19,7 @@ import lethe
 
 @pytest.fixture
 def dataset(spark: Any, digits: pa.Table) -> lethe.Dataset:
-    frame = spark.createDataFrame(digits).repartition(3)
+    frame = frame_of(spark, digits).repartition(3)
     return lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import lethe_processes, of_this_run, wait_for
+from frames import frame_of
 from pyspark.sql import functions as F
 from searches import accuracy, search, training
 
@@ -16,7 +17,7 @@ import lethe
 
 @pytest.fixture
 def frame(spark: Any, digits: pa.Table) -> Any:
-    return spark.createDataFrame(digits).repartition(3)
+    return frame_of(spark, digits).repartition(3)
 
 
 def dataset_of(frame: Any) -> lethe.Dataset:

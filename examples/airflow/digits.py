@@ -1,7 +1,7 @@
 """The Spark job of the DAG `lethe_digits`: one training function, searched or trained as the first word says.
 
     spark-submit … digits.py search --out FOLDER --trials 20
-    spark-submit … digits.py train --out FOLDER --workers 1 --hparams '{"lr": 0.005, "width": 64}'
+    spark-submit … digits.py train --out FOLDER --workers 2 --hparams '{"lr": 0.005, "width": 64}'
 
 In the folder it leaves `best.json` (hyperparameters, metrics) and `model`, for `lethe.load`.
 """
@@ -21,7 +21,7 @@ arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argpars
 arguments.add_argument("context", choices=["search", "train"])
 arguments.add_argument("--out", type=Path, required=True)
 arguments.add_argument("--trials", type=int, default=20)
-arguments.add_argument("--workers", type=int, default=1)
+arguments.add_argument("--workers", type=int, default=2)
 arguments.add_argument("--hparams", type=json.loads, default={})
 options = arguments.parse_args()
 

@@ -65,7 +65,6 @@ def test_a_dag_searches_trains_and_registers(
         "folder": str(tmp_path / "runs"),
         "registry": str(registry),
         "trials": 4,
-        "workers": 1,
     }
     airflow.test("lethe_digits", params, AIRFLOW_CONN_SPARK_DEFAULT=cluster.master)
     (version,) = (registry / "digits").iterdir()
@@ -75,6 +74,9 @@ def test_a_dag_searches_trains_and_registers(
     assert registered["experiment"].startswith("distributed")
     assert registered["hparams"] == found["hparams"], "the best of the search were trained"
     assert registered["metrics"]["accuracy"] > 0.9
+    (trained,) = tmp_path.glob(f"runs/*/train/{registered['experiment']}")
+    assigned = lethe.open(trained).events.query("kind == 'assigned'")
+    assert assigned["slot"].nunique() == 2, "two workers trained one model"
     answer = lethe.load(version).predict(pd.DataFrame({"pixels": [[0.0] * 64]}))
     assert answer["prediction"].iloc[0] in range(10)
     assert list((Path(airflow.environment["AIRFLOW_HOME"]) / "mlflow").glob("models/digits/version-1"))

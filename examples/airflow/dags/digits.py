@@ -81,7 +81,7 @@ with DAG(
         "registry": Param("/tmp/lethe/registry", type="string"),
         "trials": Param(20, type="integer", minimum=1),
         "workers": Param(
-            1, type="integer", minimum=1, description="Slots that train the final model together"
+            2, type="integer", minimum=1, description="Slots that train the final model together"
         ),
     },
 ):

@@ -12,6 +12,7 @@ import pyarrow as pa
 from lethe import flight
 from lethe.application.application import Application, Stored
 from lethe.dataset.columns import width
+from lethe.dataset.frame import frame_of
 from lethe.dataset.source import ArrowSource, Source, SparkSource
 from lethe.errors import DataError, ExperimentError
 from lethe.session.base import Job, Session
@@ -106,7 +107,7 @@ def _spark_source(session: Session, source: Source) -> SparkSource:
     if isinstance(source, SparkSource):
         return source
     assert isinstance(source, ArrowSource)
-    return SparkSource(session.spark.createDataFrame(source.table), source.features, source.label)
+    return SparkSource(frame_of(session.spark, source.table), source.features, source.label)
 
 
 def _put_from_spark(
