@@ -58,7 +58,7 @@ class _Attempt:
         self._reporter: Reporter | None = None
         self._told = exchange.begin(self._spec["trial"], self._spec["attempt"])
         #: Those of the trial.
-        self.workers = workers_of(exchange.peer, self._spec, self._told, bundle.sharding)
+        self.workers = workers_of(exchange.peer, self._spec, self._told, bundle)
         every = self._spec.get("checkpoint_every_s")
         self._checkpoint = Checkpoint(job.run.get("checkpoint"), every, self.workers)
         #: When the function was called.
@@ -83,10 +83,16 @@ class _Attempt:
         return {"type": "stopped" if how == "paused" and self.workers.rank > 0 else how}, kept
 
     def _call(self) -> None:
-        spec, run = self._spec, self._run
+        spec = self._spec
         self.workers.join()
         context.enter(self.workers.rank, self.workers.world, self.workers.parallel)
-        seeding.seed_all(seeding.of_rank(spec["seed"], self.workers.rank))
+        drawing = 0 if self.workers.alike else self.workers.rank
+        seeding.seed_all(seeding.of_rank(spec["seed"], drawing))
+        with self.workers.scope():
+            self._train()
+
+    def _train(self) -> None:
+        spec, run = self._spec, self._run
         # The function may change it: it is the trial's own.
         hparams = dict(spec["hparams"])
         meta = self._checkpoint.meta()
@@ -164,6 +170,9 @@ class _Attempt:
 def _tidy() -> None:
     """What the function has left goes before the next trial comes, memory of GPUs too."""
     gc.collect()
+    mirrored = sys.modules.get("lethe.worker.gang.mirrored")
+    if mirrored is not None:
+        mirrored.tidy()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
