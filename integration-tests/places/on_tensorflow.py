@@ -107,3 +107,141 @@ def test_two_workers_train_as_one(dataset: lethe.Dataset, tmp_path: Path, kind: 
         np.testing.assert_allclose(entry["weights"], alone["weights"], rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(entry["history"]["val_loss"], alone["history"]["val_loss"], rtol=1e-3)
         np.testing.assert_allclose(entry["history"]["loss"], alone["history"]["loss"], rtol=1e-3)
+
+
+def ends(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, checkpoint: Any) -> None:
+    """Of the second worker something comes in the third epoch."""
+    import keras
+
+    compiled(model, keras)
+    saved = checkpoint.load() or {"epoch": 0}
+    if saved["epoch"]:
+        model.set_weights(saved["weights"])
+    note(hparams, begin=saved["epoch"])
+    mark = Path(hparams["notes"], "killed")
+    how = hparams["kind"] if lethe.rank() == 1 else ""
+
+    class Ends(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 2 and how == "killed" and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if batch == 2 and how == "raises":
+                raise KeyError("what is not there")
+
+    for epoch in range(saved["epoch"] + 1, 4):
+        if epoch == 3 and how == "returns":
+            return
+        batches = dataset.train.to_tf(BATCH, epoch=epoch)
+        model.fit(batches, epochs=1, verbose=0, callbacks=[Ends()] if epoch == 3 else [])
+        loss, accuracy = model.evaluate(dataset.validation.to_tf(BATCH), verbose=0)
+        checkpoint.save({"weights": model.get_weights(), "epoch": epoch})
+        reporter.broadcast({"loss": loss, "accuracy": accuracy}, epoch)
+
+
+def test_ranks_end_together(dataset: lethe.Dataset, tmp_path: Path) -> None:
+    """A killed one costs what came after the checkpoint; one that raises, or returns first, ends the trial."""
+    ways = ["killed", "raises", "returns", "neither"]
+    points = [{"kind": way, "notes": str(tmp_path)} for way in ways]
+    space = lethe.SearchSpace(kind=lethe.choice(*ways), notes=lethe.choice(str(tmp_path)))
+    search = lethe.Search(
+        space, 4, "loss", "min", enqueue=points, workers_per_trial=2, checkpoint_seconds=0.001
+    )
+    result = run(function(ends, make, epochs=3), dataset, search)
+    states, errors = result.trials["state"].tolist(), result.trials["error"].tolist()
+    assert states == ["finished", "failed", "failed", "finished"], errors
+    assert result.trials["attempts"].tolist() == [2, 1, 1, 1]
+    assert sorted(entry["begin"] for entry in notes(tmp_path, "killed")) == [0, 0, 2, 2]
+    assert "KeyError: 'what is not there'" in errors[1]
+    assert errors[2].startswith("the function returned on worker 1 of 2 while worker 0 waited for it")
+    killed, _, _, neither = (history["loss"].to_numpy() for _, history in result.history.groupby("trial"))
+    assert len(killed) == len(neither) == 3
+    assert killed[-1] < killed[0]
+    np.testing.assert_allclose(killed[:2], neither[:2], rtol=1e-5)
+
+
+def listening() -> set[str]:
+    """Ports on which this process listens, in hexadecimal."""
+    sockets = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            sockets.add(os.readlink(entry))
+        except OSError:
+            continue
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    return {line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+def open_to(dataset: Any, hparams: dict[str, Any]) -> float:
+    """Who can reach the workers' ports. Its model is its own."""
+    import socket
+
+    import keras
+
+    def reaches(source: str) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5, (source, 0)).close()
+        except TimeoutError:
+            return False
+        return True
+
+    model = compiled(make({"kind": "keras"}, 64), keras)
+    model.fit(dataset.train.to_tf(BATCH), epochs=1, verbose=0)
+    config = json.loads(os.environ["TF_CONFIG"]) if lethe.world() > 1 else None
+    found = {}
+    if config is not None:
+        port = int(config["cluster"]["worker"][lethe.rank()].rpartition(":")[2])
+        found = {source: reaches(source) for source in ("127.0.0.1", "127.0.0.2")}
+    weights = [float(np.abs(array).sum()) for array in model.get_weights()]
+    note(hparams, found=found, listens=len(listening()), weights=weights)
+    return float(model.evaluate(*dataset.validation.to_numpy(), verbose=0)[0])
+
+
+def test_only_the_trial_s_hosts_reach_its_ports(dataset: lethe.Dataset, tmp_path: Path) -> None:
+    points = [{"kind": "ports", "notes": str(tmp_path)}]
+    several = Several(metric="loss", direction="min", hparams=points, workers=(2, 1))
+    result = run(function(open_to, None), dataset, several)
+    assert set(result.trials["state"]) == {"finished"}, result.trials["error"].tolist()
+    (alone,), ranks = notes(tmp_path, "ports", 1), notes(tmp_path, "ports", 2)
+    assert [entry["found"] for entry in ranks] == [{"127.0.0.1": True, "127.0.0.2": False}] * 2
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert alone["listens"] == 0, "of the trial before nothing listens any more"
+
+
+def test_without_the_strategy_its_remedy_is_named(dataset: lethe.Dataset, tmp_path: Path) -> None:
+    several = Several(metric="loss", direction="min", hparams=[{"kind": "keras"}], workers=(2,))
+    plain = lethe.Function(fit, make, environment={**QUIET, "KERAS_BACKEND": "tensorflow"})
+    (error,) = run(plain, dataset, several).trials["error"]
+    assert 'lethe.Function(…, strategy="multi_worker_mirrored")' in error
+
+
+def maggy_fit(model: Any, train_set: Any, test_set: Any, hparams: dict[str, Any], reporter: Any) -> float:
+    """A function of Maggy's."""
+    import keras
+
+    made = compiled(model(hparams["classes"]), keras)
+    made.fit(train_set.to_tf(BATCH, drop_last=True), epochs=1, verbose=0)
+    return float(made.evaluate(test_set.to_tf(BATCH), verbose=0)[0])
+
+
+def maggy_model(classes: int) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(3)
+    return keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(classes)])
+
+
+def test_maggy_s_distributed_training(dataset: lethe.Dataset) -> None:
+    from lethe.maggy import experiment
+    from lethe.maggy.config import TfDistributedConfig
+
+    values = []
+    for workers in (1, 2):
+        config = TfDistributedConfig(maggy_model, dataset, hparams={"classes": 10}, workers=workers)
+        result = experiment.lagom(maggy_fit, config, spark=False, quiet=True, slots=workers)
+        values.append(result["test result"])
+    assert values[1] == pytest.approx(values[0], rel=1e-4)
