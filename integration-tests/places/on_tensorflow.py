@@ -140,7 +140,7 @@ def ends(model: Any, dataset: Any, hparams: dict[str, Any], reporter: Any, check
 
 
 def test_ranks_end_together(dataset: lethe.Dataset, tmp_path: Path) -> None:
-    """A killed one costs what came after the checkpoint; one that raises, or returns first, ends the trial."""
+    """A killed one costs what came after the checkpoint; one that raises or returns ends the trial."""
     ways = ["killed", "raises", "returns", "neither"]
     points = [{"kind": way, "notes": str(tmp_path)} for way in ways]
     space = lethe.SearchSpace(kind=lethe.choice(*ways), notes=lethe.choice(str(tmp_path)))

@@ -58,8 +58,8 @@ class Function:
     sharding: of a trial on several workers. None: each holds all of the model. "full": each holds a part of
         its weights, gradients and optimizer's state (PyTorch's FSDP), for models that one does not hold.
     strategy: of a trial on several workers, for models of Keras on TensorFlow: "multi_worker_mirrored", its
-        MultiWorkerMirroredStrategy, under which the function runs. Its workers' ports ask for no token: whoever
-        is on the hosts of the trial's workers can reach them, and run what he likes as their user.
+        MultiWorkerMirroredStrategy, under which the function runs. Its workers' ports ask for no token: other
+        users of the hosts of the trial's workers can reach them, and run what they like as their user.
     precision: what a module of PyTorch computes in: "float32", or "bfloat16" where its accuracy is enough
         (autocast). Weights and what it returns stay float32.
     environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and
@@ -100,7 +100,7 @@ class Function:
         backend = self.environment.get("KERAS_BACKEND", "tensorflow")
         if self.strategy is not None and backend != "tensorflow":
             raise ConfigError(
-                f"Function: strategy is for Keras on TensorFlow, and environment has it compute in {backend}; "
+                f"Function: strategy is for Keras on TensorFlow, and environment sets {backend}; "
                 "leave out one of them"
             )
         if "model" in self.arguments and self.model is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from typing import Any
@@ -39,11 +40,17 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
         idle = 0.0 if _previous_end is None else first - _previous_end
         timing = {"idle_s": idle, "setup_s": first - job.arrived, "train_s": end - first}
     outbox.close()
+    if attempt.workers.spent and outcome["type"] != "failed":
+        # Its end is the attempt's, so that no other is handed to it.
+        print(f"lethe: {outcome.get('error', 'the attempt was broken off')}", file=sys.__stderr__, flush=True)
+        os._exit(1)
     ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
     exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
     _previous_end = time.monotonic()
     # After its own word: workers whose connections this ends are asked for theirs.
     attempt.workers.leave(outcome["type"])
+    if attempt.workers.spent:
+        os._exit(1)
     # Where this fails, as after an error of the GPU, the process ends, and another takes its place.
     del attempt
     _tidy()

@@ -11,7 +11,8 @@ from lethe.worker.gang.shares import Shares
 class Alone:
     """See `Workers`."""
 
-    rank, world, sharded, alike = 0, 1, False, False
+    rank, world = 0, 1
+    sharded = alike = spent = False
 
     def __init__(self) -> None:
         self.shares = Shares(0, 1)

@@ -11,13 +11,14 @@ from lethe.worker.gang.shares import Shares
 class Workers(Protocol):
     """rank, world: this worker's number, and how many there are. shares: of the batches that it draws.
     sharded: each worker holds a part of the model alone, and what makes it whole is done by all at once.
-    alike: all draw the same random numbers."""
+    alike: all draw the same random numbers. spent: the process can run no other attempt after this one."""
 
     rank: int
     world: int
     shares: Shares
     sharded: bool
     alike: bool
+    spent: bool
 
     def join(self) -> None:
         """Waits for the others."""

@@ -8,7 +8,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from lethe.worker.gang import ports
 from lethe.worker.gang.broken import GroupLost
 from lethe.worker.gang.interface import host_of
 from lethe.worker.gang.store import GangStore
+from lethe.worker.gang.watch import Watch
 
 #: Where TensorFlow looks for the ranks.
 CONFIG = "TF_CONFIG"
@@ -36,7 +37,8 @@ class Strategy(tf.distribute.MultiWorkerMirroredStrategy):  # type: ignore[misc]
     """Whose datasets are what a rank of Lethe's makes of them.
 
     One whose auto-shard policy is OFF, as of `dataset.train.to_tf()`, has this rank's own batches, which are
-    taken as they are. Of others, arrays too, each rank trains on its part of each batch, as TensorFlow has it.
+    taken as they are. Of others, arrays too, each rank trains on its part of each batch, as TensorFlow has
+    it.
     """
 
     #: What a dataset is for: "training", "whole" where each rank takes all of it, "parted".
@@ -76,13 +78,16 @@ class Strategy(tf.distribute.MultiWorkerMirroredStrategy):  # type: ignore[misc]
 class Mirrored:
     """The strategy of one attempt: what Keras makes in its scope, all ranks train together.
 
-    host: this rank's, as the others reach it.
+    host: this rank's, as the others reach it. vain: see `Watch`.
 
     Raises GroupLost where the others do not come.
     """
 
-    def __init__(self, store: GangStore, rank: int, world: int, host: str) -> None:
+    def __init__(
+        self, store: GangStore, rank: int, world: int, host: str, vain: Callable[[], str | None]
+    ) -> None:
         self._store, self._rank, self._world = store, rank, world
+        self._vain = vain
         with ports.reserve() as reserved:
             self._port = int(reserved.getsockname()[1])
             workers = self._gathered("address", f"{f'[{host}]' if ':' in host else host}:{self._port}")
@@ -107,6 +112,7 @@ class Mirrored:
         Raises LetheError at the end where it was not so all the time.
         """
         tf.distribute.experimental_set_strategy(self.strategy)
+        watch = Watch(self._vain, _abort)
         try:
             yield
             if tf.distribute.get_strategy() is not self.strategy:
@@ -116,6 +122,7 @@ class Mirrored:
                     "session of its own"
                 )
         finally:
+            watch.end()
             tf.distribute.experimental_set_strategy(None)
 
     def _gathered(self, what: str, own: str) -> list[str]:
@@ -132,8 +139,8 @@ class Mirrored:
         made_in = [getattr(model, name, None) for name in ("_distribute_strategy", "_distribution_strategy")]
         if self.strategy not in made_in:
             raise LetheError(
-                f"the model {model.name} was made before the function was called; make it in the generator or "
-                "in the function, so that several workers can train it together"
+                f"the model {model.name} was made before the function was called; make it in the generator "
+                "or in the function, so that several workers can train it together"
             )
         own = type(model)
         methods = {name: _with_purpose(own, name, self.strategy) for name in PURPOSES}
@@ -181,6 +188,12 @@ def _symbolic_build(self: Any, iterator: Any = None, data_batch: Any = None) -> 
         )
     with self.distribute_strategy.scope():
         self._symbolic_build(data_batch=data_batch)
+
+
+def _abort(reason: str) -> None:
+    from tensorflow.python.eager import context
+
+    context.context().abort_collective_ops(tf.errors.UNAVAILABLE, reason)
 
 
 def _begin() -> None:

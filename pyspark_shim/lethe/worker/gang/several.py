@@ -46,6 +46,7 @@ class Several:
         self._group: Any = None
         self._states: Any = None
         self._mirrored: Any = None
+        self.spent = False
         #: Models that are trained together.
         self._made = 0
 
@@ -66,9 +67,9 @@ class Several:
                 from lethe.worker.gang.mirrored import Mirrored
             except ImportError as error:
                 raise InstallError(
-                    f"Function(strategy=…) needs TensorFlow on the executors ({error}): pip install tensorflow"
+                    f"strategy needs TensorFlow on the executors ({error}): pip install tensorflow"
                 ) from None
-            self._mirrored = Mirrored(self._store, self.rank, self.world, host)
+            self._mirrored = Mirrored(self._store, self.rank, self.world, host, self._vain)
         if self.sharded:
             from lethe.worker.gang.sharded import part_states
 
@@ -102,7 +103,7 @@ class Several:
         if self._mirrored is None:
             raise LetheError(
                 f"the model {model.name} is of TensorFlow, whose workers listen on a port that asks for no "
-                'token: on a network whose hosts you trust, lethe.Function(…, strategy="multi_worker_mirrored") '
+                'token: where you trust its hosts, lethe.Function(…, strategy="multi_worker_mirrored") '
                 "trains it on several; or let Keras compute in PyTorch: "
                 'lethe.Function(…, environment={"KERAS_BACKEND": "torch"})'
             )
@@ -127,6 +128,8 @@ class Several:
         return None if math.isnan(found) else found
 
     def outcome(self, error: BaseException) -> dict[str, Any] | None:
+        # TensorFlow does not get over collectives that were broken off: it hangs when they are taken down.
+        self.spent = self._mirrored is not None
         if not is_broken(error):
             return None
         end = time.monotonic() + GRACE
@@ -144,6 +147,13 @@ class Several:
             return {"type": "stopped"}
         text = f"worker {self.rank} of {self.world} lost the others: {error}"
         return {"type": "lost", "error": text}
+
+    def _vain(self) -> str | None:
+        """Why nobody answers this rank's collectives."""
+        if self._attempt.stopped:
+            return "the attempt is to stop"
+        early = self._ended_early()
+        return None if early is None else f"worker {early} has ended"
 
     def _ended_early(self) -> int | None:
         """A worker whose function has returned."""
@@ -166,7 +176,7 @@ class Several:
         except RuntimeError as error:
             print(f"lethe: {error}", file=sys.__stderr__)
         if self._mirrored is not None:
-            self._mirrored.close(together=how != "failed" and how != "lost")
+            self._mirrored.close(together=how not in {"failed", "lost"})
         self._group.close()
 
 
