@@ -17,6 +17,8 @@ from lethe.supervised import PRECISIONS
 ARGUMENTS = ("model", "dataset", "hparams", "reporter", "checkpoint")
 #: Steps of a function that does not say how many it makes.
 UNKNOWN = 2**32 - 1
+#: TensorFlow's strategy for several workers.
+MIRRORED = "multi_worker_mirrored"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Function:
     epochs: how many steps it reports, where a stopping rule needs to know.
     sharding: of a trial on several workers. None: each holds all of the model. "full": each holds a part of
         its weights, gradients and optimizer's state (PyTorch's FSDP), for models that one does not hold.
+    strategy: of a trial on several workers, for models of Keras on TensorFlow: "multi_worker_mirrored", its
+        MultiWorkerMirroredStrategy, under which the function runs. Its workers' ports ask for no token: other
+        users of the hosts of the trial's workers can reach them, and run what they like as their user.
     precision: what a module of PyTorch computes in: "float32", or "bfloat16" where its accuracy is enough
         (autocast). Weights and what it returns stay float32.
     environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and
@@ -68,6 +73,7 @@ class Function:
     _: KW_ONLY
     epochs: int | None = None
     sharding: str | None = None
+    strategy: str | None = None
     precision: str = "float32"
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,6 +86,10 @@ class Function:
             checks.whole("Function: epochs", self.epochs, 1, UNKNOWN)
         if self.sharding not in (None, "full"):
             raise ConfigError(f'Function: sharding must be None or "full", not {self.sharding!r}')
+        if self.strategy not in (None, MIRRORED):
+            raise ConfigError(f'Function: strategy must be None or "{MIRRORED}", not {self.strategy!r}')
+        if self.strategy is not None and self.sharding is not None:
+            raise ConfigError("Function: sharding is PyTorch's, strategy TensorFlow's; leave one of them out")
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"Function: precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
@@ -87,6 +97,12 @@ class Function:
         for name, value in self.environment.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise ConfigError(f"Function: environment must be strings by name, not {name!r}: {value!r}")
+        backend = self.environment.get("KERAS_BACKEND", "tensorflow")
+        if self.strategy is not None and backend != "tensorflow":
+            raise ConfigError(
+                f"Function: strategy is for Keras on TensorFlow, and environment sets {backend}; "
+                "leave out one of them"
+            )
         if "model" in self.arguments and self.model is None:
             raise ConfigError(
                 f"the training function {self.name} asks for a model; give its generator: "
@@ -116,6 +132,12 @@ class Function:
                     f"{', '.join(ARGUMENTS)}. Hyperparameters come in hparams[{name!r}]"
                 )
         return tuple(asked)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Of its environment."""
+        backend = {} if self.strategy is None else {"KERAS_BACKEND": "tensorflow"}
+        return {**backend, **self.environment}
 
     @property
     def saves(self) -> bool:

@@ -1,5 +1,6 @@
 """What workers of one trial need to know of their rows, their addresses and each other's errors."""
 
+import queue
 import socket
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 
 from lethe.dataset.batches import Batching
 from lethe.errors import LetheError
+from lethe.worker.gang import ports, watch
 from lethe.worker.gang.broken import GroupLost, is_broken
 from lethe.worker.gang.interface import host_of, interface_of
 from lethe.worker.gang.shares import Shares
@@ -75,3 +77,43 @@ def test_seeds_of_ranks_differ_and_the_first_is_the_trial_s() -> None:
         assert seeds[0] == seed
         assert len(set(seeds)) == 100
         assert all(0 <= one < 2**63 for one in seeds)
+
+
+def test_a_port_admits_the_addresses_that_are_said() -> None:
+    """Of a listener on all addresses, made by whoever: the kernel drops what others send."""
+
+    def reaches(source: str) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.3, (source, 0)).close()
+        except TimeoutError:
+            return False
+        return True
+
+    with ports.reserve() as reserved:
+        port = reserved.getsockname()[1]
+        with socket.socket(reserved.family) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(("", port))
+            server.listen()
+            assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [True, True]
+            ports.admit(port, ["2001:db8::1", "127.0.0.1", "192.0.2.1"])
+            assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [True, False]
+            ports.admit(port, ["2001:db8::1", "127.0.0.2"])
+            assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [False, True]
+            ports.close(port)
+            with pytest.raises(ConnectionRefusedError):
+                reaches("127.0.0.2")
+    assert ports.senders(["127.0.0.1", "127.8.0.9"]) == {"127.0.0.1"}
+
+
+def test_collectives_of_a_rank_that_nobody_answers_are_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "PATIENCE", 0.1)
+    monkeypatch.setattr(watch, "EVERY", 0.01)
+    reasons = iter([None, "for a moment", None])
+    told: queue.Queue[str] = queue.Queue()
+    one = watch.Watch(lambda: next(reasons, "worker 1 has ended"), told.put)
+    assert told.get(timeout=10) == "worker 1 has ended"
+    one.end()
+    other = watch.Watch(lambda: None, told.put)
+    other.end()
+    assert told.empty()

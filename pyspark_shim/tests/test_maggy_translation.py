@@ -246,6 +246,9 @@ def test_distributed_training_is_on_one_worker_unless_it_is_said() -> None:
     tf = config.TfDistributedConfig(make_model, workers=1, hb_interval=5, mixed_precision=True)
     ignored = [one.partition(":")[0] for one in translate(train, tf).ignored]
     assert ignored == ["hb_interval", "mixed_precision"]
+    assert translate(train, tf).train.strategy is None
+    mirrored = translate(train, config.TfDistributedConfig(make_model, workers=2))
+    assert mirrored.train.strategy == "multi_worker_mirrored"
     zero = config.TorchDistributedConfig(make_model, zero_lvl=2, workers=1)
     assert [one.partition(":")[0] for one in translate(train, zero).ignored] == ["zero_lvl"]
     several = translate(torch_fn, config.TorchDistributedConfig(make_model, zero_lvl=2, workers=(2, 4)))
@@ -255,8 +258,8 @@ def test_distributed_training_is_on_one_worker_unless_it_is_said() -> None:
 
 
 def test_what_distributed_training_cannot_do_is_refused() -> None:
-    with pytest.raises(lethe.ConfigError, match="runs on one worker so far, not on 4; take workers=1"):
-        config.TfDistributedConfig(make_model, workers=4)
+    with pytest.raises(lethe.ConfigError, match="TfDistributedConfig: workers must be a whole number from 1"):
+        config.TfDistributedConfig(make_model, workers=0)
     with pytest.raises(lethe.ConfigError, match="workers must be a whole number from 1"):
         config.TorchDistributedConfig(make_model, workers=0)
     with pytest.raises(lethe.ConfigError, match='"torch" or "deepspeed"'):

@@ -39,10 +39,13 @@ def dataloader(read: Read, batching: Batching, options: dict[str, Any]) -> DataL
     return DataLoader(Epochs(), batch_size=None, **options)
 
 
-def tensorflow(read: Read, batching: Batching, sections: list[dict[str, Any]], plain: bool) -> Any:
+def tensorflow(
+    read: Read, batching: Batching, sections: list[dict[str, Any]], plain: bool, sharded: bool = False
+) -> Any:
     """A `tf.data.Dataset` of `(inputs, label, weight)`, as far as there are; each reading is an epoch.
 
     sections: name, dtype and shape of one row of each column. plain: the one input stands for itself.
+    sharded: the rows are those of one of several workers.
     """
     try:
         import tensorflow as tf
@@ -66,4 +69,9 @@ def tensorflow(read: Read, batching: Batching, sections: list[dict[str, Any]], p
         now, epoch = epoch, epoch + 1
         return (arranged(columns) for columns in read(replace(batching, epoch=now), "numpy"))
 
-    return tf.data.Dataset.from_generator(generate, output_signature=arranged(specs))
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=arranged(specs))
+    if not sharded:
+        return dataset
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)

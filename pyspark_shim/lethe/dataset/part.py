@@ -240,10 +240,22 @@ class Part:
         world: int | None = None,
     ) -> Any:
         """A `tf.data.Dataset` of `(inputs, label, weight)` as far as there are, as Keras takes them; inputs
-        are a dictionary where they have names. Each reading of it is the next epoch."""
+        are a dictionary where they have names. Each reading of it is the next epoch.
+
+        Within a trial of several workers it has this one's rows, and strategies of TensorFlow take it so: its
+        auto-shard policy is OFF. A last batch that has fewer rows than there are workers is left out."""
         batching = self._batching(batch_size, seed, epoch, shuffle, drop_last, rank, world)
         sections = self._dataset.on().sections(sampled=batching.shuffle)
-        return loader.tensorflow(self._read, batching, sections, self._plain)
+        read = self._read if batching.world == 1 else self._read_for_all
+        several = self._dataset.reading.world > 1
+        return loader.tensorflow(read, batching, sections, self._plain, sharded=several)
+
+    def _read_for_all(self, batching: Batching, form: str) -> Iterator[Any]:
+        """The batches of which each rank has a row."""
+        rows = batching.rows(self._dataset.on().training_rows())
+        for batch, whole in zip(self._read(batching, form), rows, strict=False):
+            if whole >= batching.world:
+                yield batch
 
     def __repr__(self) -> str:
         return f"{self._dataset!r}.{self._part}"

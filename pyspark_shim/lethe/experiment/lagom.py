@@ -292,7 +292,8 @@ def _bundle(train: Train, trials: Trials) -> bytes | None:
         trials.models,
         train.sharding,
         train.precision,
-        dict(train.environment),
+        train.variables,
+        train.strategy,
     )
     try:
         return bundle.pickled()

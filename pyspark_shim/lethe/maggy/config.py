@@ -160,11 +160,12 @@ class TorchDistributedConfig(LagomConfig):
 
 @dataclass
 class TfDistributedConfig(LagomConfig):
-    """One training on several workers; so far on one.
+    """One training on several workers, under TensorFlow's MultiWorkerMirroredStrategy (`strategy` of
+    `lethe.Function` says who can reach its ports).
 
     model: a class, which the function gets as `model`. hparams: what it gets as `hparams`.
     process_data: called with `dataset` where the function runs; what it returns is the dataset.
-    workers: how many. So far 1; None takes it and says so.
+    workers: how many, or a pair of the fewest and the most. None takes one and says so.
     """
 
     model: Any = None
@@ -178,19 +179,12 @@ class TfDistributedConfig(LagomConfig):
     _: KW_ONLY
     train_set: Any = None
     test_set: Any = None
-    workers: int | None = None
+    workers: Workers | None = None
     kind: ClassVar[str] = "TfDistributedConfig"
 
     def __post_init__(self) -> None:
-        if self.workers is None:
-            return
-        checks.whole(f"{self.kind}: workers", self.workers, 1)
-        if self.workers > 1:
-            raise ConfigError(
-                f"{self.kind}: TensorFlow runs on one worker so far, not on {self.workers}; take workers=1, "
-                "a model of PyTorch with TorchDistributedConfig, or tune it on all slots at once with "
-                "HyperparameterOptConfig"
-            )
+        if self.workers is not None:
+            workers_of(f"{self.kind}: workers", self.workers)
 
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from lethe.contexts import Distributed, Single
 from lethe.errors import ConfigError
-from lethe.function import Function
+from lethe.function import MIRRORED, Function
 from lethe.maggy.config import (
     METRIC,
     AblationConfig,
@@ -71,5 +71,7 @@ def _distributed(
     experiment = Distributed(
         metric=METRIC, direction="max", hparams=plain, workers=1 if config.workers is None else config.workers
     )
-    function = Function(adapted(call), sharding=sharding)
+    several = config.workers not in (None, 1)
+    strategy = MIRRORED if several and isinstance(config, TfDistributedConfig) else None
+    function = Function(adapted(call), sharding=sharding, strategy=strategy)
     return Translation(function, placed_of(config), experiment, config.name, tuple(ignored), extra)

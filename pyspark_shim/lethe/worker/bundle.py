@@ -14,7 +14,7 @@ from typing import Any
 class Bundle:
     """function: the training function. arguments: those that it asks for. model: the generator, if there is
     one. generates: `model` is given as the generator itself, not as what it makes. models: of single trials,
-    by number. sharding, precision: see `Function`. environment: further variables."""
+    by number. sharding, precision, strategy: see `Function`. environment: further variables."""
 
     function: Callable[..., Any]
     arguments: tuple[str, ...]
@@ -24,6 +24,7 @@ class Bundle:
     sharding: str | None = None
     precision: str = "float32"
     environment: Mapping[str, str] = field(default_factory=dict)
+    strategy: str | None = None
 
     def pickled(self) -> bytes:
         """By value, as Spark does it, where a function is not a module's."""

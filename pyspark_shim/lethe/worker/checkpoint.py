@@ -49,7 +49,7 @@ class Checkpoint:
         if found is None:
             return None
         meta, held = found
-        if self._workers.rank == 0:
+        if self._workers.rank == 0 or self._workers.alike:
             _restore_random(tree.decode(meta["random"], held))
         else:
             seeding.go_on(meta["epoch"])

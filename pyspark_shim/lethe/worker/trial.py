@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from typing import Any
@@ -39,11 +40,17 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
         idle = 0.0 if _previous_end is None else first - _previous_end
         timing = {"idle_s": idle, "setup_s": first - job.arrived, "train_s": end - first}
     outbox.close()
+    if attempt.workers.spent and outcome["type"] != "failed":
+        # Its end is the attempt's, so that no other is handed to it.
+        print(f"lethe: {outcome.get('error', 'the attempt was broken off')}", file=sys.__stderr__, flush=True)
+        os._exit(1)
     ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
     exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
     _previous_end = time.monotonic()
     # After its own word: workers whose connections this ends are asked for theirs.
     attempt.workers.leave(outcome["type"])
+    if attempt.workers.spent:
+        os._exit(1)
     # Where this fails, as after an error of the GPU, the process ends, and another takes its place.
     del attempt
     _tidy()
@@ -58,7 +65,7 @@ class _Attempt:
         self._reporter: Reporter | None = None
         self._told = exchange.begin(self._spec["trial"], self._spec["attempt"])
         #: Those of the trial.
-        self.workers = workers_of(exchange.peer, self._spec, self._told, bundle.sharding)
+        self.workers = workers_of(exchange.peer, self._spec, self._told, bundle)
         every = self._spec.get("checkpoint_every_s")
         self._checkpoint = Checkpoint(job.run.get("checkpoint"), every, self.workers)
         #: When the function was called.
@@ -83,10 +90,16 @@ class _Attempt:
         return {"type": "stopped" if how == "paused" and self.workers.rank > 0 else how}, kept
 
     def _call(self) -> None:
-        spec, run = self._spec, self._run
+        spec = self._spec
         self.workers.join()
         context.enter(self.workers.rank, self.workers.world, self.workers.parallel)
-        seeding.seed_all(seeding.of_rank(spec["seed"], self.workers.rank))
+        drawing = 0 if self.workers.alike else self.workers.rank
+        seeding.seed_all(seeding.of_rank(spec["seed"], drawing))
+        with self.workers.scope():
+            self._train()
+
+    def _train(self) -> None:
+        spec, run = self._spec, self._run
         # The function may change it: it is the trial's own.
         hparams = dict(spec["hparams"])
         meta = self._checkpoint.meta()
@@ -164,6 +177,9 @@ class _Attempt:
 def _tidy() -> None:
     """What the function has left goes before the next trial comes, memory of GPUs too."""
     gc.collect()
+    mirrored = sys.modules.get("lethe.worker.gang.mirrored")
+    if mirrored is not None:
+        mirrored.tidy()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lethe.worker.gang.shares import Shares
@@ -10,13 +11,17 @@ from lethe.worker.gang.shares import Shares
 class Alone:
     """See `Workers`."""
 
-    rank, world, sharded = 0, 1, False
+    rank, world = 0, 1
+    sharded = alike = spent = False
 
     def __init__(self) -> None:
         self.shares = Shares(0, 1)
 
     def join(self) -> None:
         pass
+
+    def scope(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def parallel(self, model: Any) -> Any:
         return model

@@ -1,14 +1,15 @@
-"""A trial on several workers, over torch.distributed."""
+"""A trial on several workers, over torch.distributed, or in TensorFlow beside it."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lethe import flight
-from lethe.errors import InstallError
+from lethe.errors import InstallError, LetheError
 from lethe.experiment.blame import raised
 from lethe.worker.exchange import Attempt
 from lethe.worker.gang.broken import is_broken
@@ -27,16 +28,25 @@ class Several:
     """See `Workers`."""
 
     def __init__(
-        self, peer: flight.Peer, spec: dict[str, Any], attempt: Attempt, sharding: str | None
+        self,
+        peer: flight.Peer,
+        spec: dict[str, Any],
+        attempt: Attempt,
+        sharding: str | None,
+        strategy: str | None,
     ) -> None:
         self.rank, self.world = spec["gang"]["rank"], spec["gang"]["world"]
         self.shares = Shares(self.rank, self.world)
         self.sharded = sharding == "full"
+        # Keras shuffles arrays on each rank, and each takes its part of what comes.
+        self.alike = strategy is not None
         self._peer, self._attempt = peer, attempt
         self._call = {name: spec[name] for name in ("experiment", "trial", "attempt")}
         self._store: Any = None
         self._group: Any = None
         self._states: Any = None
+        self._mirrored: Any = None
+        self.spent = False
         #: Models that are trained together.
         self._made = 0
 
@@ -50,8 +60,16 @@ class Several:
                 "'lethe[torch]'"
             ) from None
         self._store = GangStore(self._peer, self._call, self._look)
-        interface = interface_of(host_of(self._peer.address))
-        self._group = Group(self._store, self.rank, self.world, interface)
+        host = host_of(self._peer.address)
+        self._group = Group(self._store, self.rank, self.world, interface_of(host))
+        if self.alike:
+            try:
+                from lethe.worker.gang.mirrored import Mirrored
+            except ImportError as error:
+                raise InstallError(
+                    f"strategy needs TensorFlow on the executors ({error}): pip install tensorflow"
+                ) from None
+            self._mirrored = Mirrored(self._store, self.rank, self.world, host, self._vain)
         if self.sharded:
             from lethe.worker.gang.sharded import part_states
 
@@ -61,8 +79,13 @@ class Several:
         if self._attempt.stopped:
             raise TrialStopped("the trial is stopped")
 
+    def scope(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._mirrored is None else self._mirrored.scope()
+
     def parallel(self, model: Any) -> Any:
         torch = sys.modules["torch"]
+        if hasattr(type(model), "distribute_strategy"):
+            return self._in_tensorflow(model)
         if not isinstance(model, torch.nn.Module) or not any(True for _ in model.parameters()):
             return model
         if self.sharded:
@@ -76,8 +99,19 @@ class Several:
         self._made += 1
         return model
 
+    def _in_tensorflow(self, model: Any) -> Any:
+        if self._mirrored is None:
+            raise LetheError(
+                f"the model {model.name} is of TensorFlow, whose workers listen on a port that asks for no "
+                'token: where you trust its hosts, lethe.Function(…, strategy="multi_worker_mirrored") '
+                "trains it on several; or let Keras compute in PyTorch: "
+                'lethe.Function(…, environment={"KERAS_BACKEND": "torch"})'
+            )
+        return self._mirrored.train(model)
+
     def returned(self) -> None:
-        if self._made == 0 and self.rank == 0:
+        # What is made under TensorFlow's strategy is trained together, whoever makes it.
+        if self._made == 0 and self.rank == 0 and self._mirrored is None:
             print(
                 f"lethe: nothing was trained together: each of the {self.world} workers has run the function "
                 "by itself. Give lethe.Function a model generator, or call lethe.parallel(model) in the "
@@ -94,6 +128,8 @@ class Several:
         return None if math.isnan(found) else found
 
     def outcome(self, error: BaseException) -> dict[str, Any] | None:
+        # TensorFlow does not get over collectives that were broken off: it hangs when they are taken down.
+        self.spent = self._mirrored is not None
         if not is_broken(error):
             return None
         end = time.monotonic() + GRACE
@@ -111,6 +147,13 @@ class Several:
             return {"type": "stopped"}
         text = f"worker {self.rank} of {self.world} lost the others: {error}"
         return {"type": "lost", "error": text}
+
+    def _vain(self) -> str | None:
+        """Why nobody answers this rank's collectives."""
+        if self._attempt.stopped:
+            return "the attempt is to stop"
+        early = self._ended_early()
+        return None if early is None else f"worker {early} has ended"
 
     def _ended_early(self) -> int | None:
         """A worker whose function has returned."""
@@ -132,6 +175,8 @@ class Several:
             self._store.set(_key(self.rank), how)
         except RuntimeError as error:
             print(f"lethe: {error}", file=sys.__stderr__)
+        if self._mirrored is not None:
+            self._mirrored.close(together=how not in {"failed", "lost"})
         self._group.close()
 
 
