@@ -195,7 +195,8 @@ class Part:
         ticket = batching.ticket(placed.spec(None), self._part)
         batches = batching.cut(placed.stream(ticket))
         counting = self._dataset.reading.counting
-        if counting is None or batching.world == 1:
+        if counting is None or batching.world == 1 or self._part != "train":
+            # Of rows that do not train nobody's gradients are weighted.
             for batch in batches:
                 yield tensors.as_form(batch, form, shapes)
             return
