@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import frames
 import functions
 import pages
 import pyarrow as pa
@@ -41,7 +42,7 @@ def place(request: pytest.FixtureRequest) -> Any:
         return False
     spark = request.getfixturevalue("spark")
     # As a user ships modules of his own to Spark's executors.
-    for module in (__file__, functions.__file__, pages.__file__, searches.__file__):
+    for module in (__file__, *(module.__file__ for module in (frames, functions, pages, searches))):
         spark.sparkContext.addPyFile(module)
     return spark
 
