@@ -2,6 +2,7 @@
 
 import queue
 import socket
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -117,3 +118,29 @@ def test_collectives_of_a_rank_that_nobody_answers_are_broken_off(monkeypatch: p
     other = watch.Watch(lambda: None, told.put)
     other.end()
     assert told.empty()
+
+
+def test_a_group_that_did_not_come_about_does_not_change_the_names_of_the_next() -> None:
+    import torch.distributed as dist
+
+    from lethe.worker.gang.group import Group
+
+    class Alone(dist.Store):
+        """Where nobody else comes."""
+
+        def set(self, key: str, value: str) -> None:
+            return
+
+        def get(self, key: str) -> bytes:
+            raise ValueError("the trial is stopped")
+
+        def wait(self, keys: list[str], timeout: Any = None) -> None:
+            raise ValueError("the trial is stopped")
+
+    with pytest.raises(Exception, match="the trial is stopped"):
+        Group(Alone(), 0, 2, "lo")  # type: ignore[arg-type]
+    group = Group(dist.HashStore(), 0, 1, "lo")  # type: ignore[arg-type]
+    try:
+        assert dist.distributed_c10d._get_default_group().group_name == "0"
+    finally:
+        group.close()

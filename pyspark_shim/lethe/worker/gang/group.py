@@ -27,6 +27,10 @@ class Group:
         # The function may make groups of its own.
         os.environ.update(dict.fromkeys(INTERFACES, interface))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        if not dist.is_initialized():
+            # Groups are named by their number, and ranks find each other by these names. One that did not come
+            # about has been counted, here and maybe not on the other ranks.
+            dist.distributed_c10d._world.group_count = 0
         try:
             dist.init_process_group(backend, store=store, rank=rank, world_size=world)
             self._side = dist.new_group(backend="gloo")
