@@ -28,8 +28,8 @@ class Group:
         os.environ.update(dict.fromkeys(INTERFACES, interface))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if not dist.is_initialized():
-            # Groups are named by their number, and ranks find each other by these names. One that did not come
-            # about has been counted, here and maybe not on the other ranks.
+            # Groups are named by their number, and ranks find each other by these names. One that did not
+            # come about has been counted, here and maybe not on the other ranks.
             dist.distributed_c10d._world.group_count = 0
         try:
             dist.init_process_group(backend, store=store, rank=rank, world_size=world)
