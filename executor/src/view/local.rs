@@ -24,7 +24,8 @@ pub fn pieces(shard: &LocalShard, located: &Located) -> Result<Vec<Piece>> {
         let end = piece.start.checked_add(piece.rows);
         now.get(piece.partition as usize).is_some_and(|&rows| end.is_some_and(|end| end <= rows))
     };
-    if pieces.is_empty() || !pieces.iter().all(fits) {
+    // Those of other ranks are counted: they must fit as well.
+    if pieces.is_empty() || !shard.shards.iter().flatten().all(fits) {
         return Err(Error::Invalid(format!(
             "rank {} of {} has no rows of the dataset {}: give it fewer workers, or more rows",
             shard.rank,
