@@ -30,12 +30,20 @@ def network(hparams: dict[str, Any], inputs: int) -> nn.Module:
 TRAIN = training(model=network, epochs=EPOCHS, optimizer="adam", schedule="one_cycle")
 
 
-def searched(dataset: lethe.Dataset, trials: int, **how: Any) -> tuple[lethe.Result, lethe.Result]:
-    """Once with pauses, on two slots, and once without."""
-    stopping = lethe.ASHA(reduction=3)
-    paused = lethe.lagom(TRAIN, dataset, search(trials, stopping=stopping), slots=2, quiet=True, **how)
+def searched(dataset: lethe.Dataset, trials: int, **how: Any) -> lethe.Result:
+    """The search that paused: once with pauses, on two slots, and once without.
+
+    Which slot takes up a paused trial is a race between the two, and none moves where the second slot came late:
+    such a search shows nothing and is done again.
+    """
     through = lethe.lagom(TRAIN, dataset, search(trials), slots=2, quiet=True, **how)
-    return paused, through
+    for _ in range(5):
+        stopping = lethe.ASHA(reduction=3)
+        paused = lethe.lagom(TRAIN, dataset, search(trials, stopping=stopping), slots=2, quiet=True, **how)
+        same_as_through(paused, through)
+        if moved(paused):
+            return paused
+    raise AssertionError("no trial of five searches went on in another slot")
 
 
 def same_as_through(paused: lethe.Result, through: lethe.Result) -> None:
@@ -64,9 +72,7 @@ def local(digits: pa.Table) -> lethe.Dataset:
 
 @pytest.mark.usefixtures("no_process_left")
 def test_a_promoted_trial_ends_as_if_it_had_not_paused(local: lethe.Dataset) -> None:
-    paused, through = searched(local, 40, spark=False)
-    same_as_through(paused, through)
-    assert moved(paused) > 0
+    paused = searched(local, 40, spark=False)
     assert paused.best is not None
     # The weights of one trial are kept: here it is the same, since those before it learn nothing.
     trial = paused.best.trial
@@ -89,6 +95,4 @@ def test_a_promoted_trial_ends_as_if_it_had_not_paused(local: lethe.Dataset) -> 
 def test_the_same_on_spark(spark: Any, digits: pa.Table) -> None:
     frame = frame_of(spark, digits).repartition(3)
     dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
-    paused, through = searched(dataset, 40)
-    same_as_through(paused, through)
-    assert moved(paused) > 0
+    searched(dataset, 40)
