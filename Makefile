@@ -44,7 +44,8 @@ demo: $(WHEEL)
 test: lint $(WHEEL) $(HADOOP)
 	$(CARGO_ENV) $(CARGO) test $(SELECTION)
 	$(PYTHON_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . pyspark_shim/tests
-	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests --ignore integration-tests/places
+	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/pytest -q -c pyspark_shim/pyproject.toml --rootdir . integration-tests --ignore integration-tests/places \
+		-n 2 --dist loadfile
 
 # With environments of their own, under .venv-places.
 test-places: $(WHEEL) docs

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -17,9 +18,13 @@ os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
 
 
 # All that this run starts inherits the mark, programs of its own too: tests kill processes, and on a shared
-# machine those of another run must neither be counted nor killed.
+# machine those of another run must neither be counted nor killed. Each worker of pytest-xdist is a run.
 MARK = "LETHE_TEST_RUN"
-os.environ.setdefault(MARK, secrets.token_hex(8))
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+if not os.environ.get(MARK, "").startswith(_WORKER):
+    os.environ[MARK] = f"{_WORKER}-{secrets.token_hex(8)}"
+    # Those ignore it; what they start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def of_this_run(pid: int) -> bool:

@@ -33,7 +33,7 @@ TRAIN = training(model=network, epochs=EPOCHS, optimizer="adam", schedule="one_c
 def searched(dataset: lethe.Dataset, trials: int, **how: Any) -> lethe.Result:
     """The search that paused: once with pauses, on two slots, and once without.
 
-    Which slot takes up a paused trial is a race between the two, and none moves where the second slot came late:
+    Which slot takes up a paused trial is a race between the two, and none moves where the second came late:
     such a search shows nothing and is done again.
     """
     through = lethe.lagom(TRAIN, dataset, search(trials), slots=2, quiet=True, **how)

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod ears;
+mod interface;
 mod puts;
 mod run;
 mod worker;

@@ -188,6 +188,11 @@ impl Worker {
             // With all that it starts it is a group, which ends with it.
             .process_group(0)
             .kill_on_drop(true);
+        if gpu.is_some()
+            && let Some(interface) = super::interface::of(address).await
+        {
+            command.env("NCCL_SOCKET_IFNAME", format!("={interface}"));
+        }
         let mut folder = None;
         if matches!(program, Program::Python { .. }) {
             let own = own_folder().await?;

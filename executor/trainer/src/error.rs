@@ -1,6 +1,8 @@
 //! What can go wrong in a trial or in the trainer itself.
 
 const LOST: &str = "another rank of the gang was lost: ";
+/// In what libtorch says of connections to other ranks.
+const CONNECTIONS: [&str; 4] = ["gloo", "Gloo", "NCCL communicator", "ncclRemoteError"];
 
 /// The first line names the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ impl Error {
     /// Of a rank of a gang: what libtorch says of a connection is about another rank.
     pub fn of_gang(self) -> Self {
         match self {
-            Self::Torch(text) if text.contains("gloo") || text.contains("Gloo") => Self::Gang(text),
+            Self::Torch(text) if CONNECTIONS.iter().any(|name| text.contains(name)) => Self::Gang(text),
             // It came through a backward pass.
             Self::Torch(text) if text.contains(LOST) => {
                 let of = text.split_once(LOST).map(|(_, of)| of.lines().next().unwrap_or(of).to_owned());

@@ -16,7 +16,7 @@ use std::time::Duration;
 use lethe_flight::message::dataset::Shard;
 use lethe_flight::message::training::Rank;
 use lethe_view::shard::slice;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub use line::Line;
 pub use memory::Memory;
@@ -25,7 +25,7 @@ pub use store::{Meeting, Store};
 
 use crate::error::{Error, Result};
 use crate::function::Flow;
-use crate::torch::Group;
+use crate::torch::{self, Group};
 
 /// How long ranks wait for each other at the beginning.
 const JOIN: Duration = Duration::from_secs(10 * 60);
@@ -45,25 +45,42 @@ impl Gang {
     /// # Errors
     /// If they do not come, or the attempt is to end.
     pub fn join(rank: Rank, device: Device, meeting: &dyn Meeting, attempt: &store::Attempt) -> Result<Self> {
-        if device != Device::Cpu {
-            return Err(Error::trial(
-                "several native workers train on CPUs only so far: take a Python function, whose workers use NCCL, or \
-                 slots without GPUs",
-            ));
-        }
         let store = meeting.store(attempt);
         let group = Group::new(meeting.host(), rank, JOIN, PATIENCE, store)?;
         let mut gang = Self { rank, group, shared: None };
         let all = |there: bool| Ok(!gang.any(!there)?);
-        let shared = Shared::meet(&*meeting.store(attempt), rank, JOIN, PATIENCE, all)?;
+        let on_gpus = gang.any(device != Device::Cpu)?;
+        let shared = match on_gpus {
+            true => gang.join_gpus(device).map(|()| None),
+            false => Shared::meet(&*meeting.store(attempt), rank, JOIN, PATIENCE, all),
+        }?;
         tracing::debug!(
             rank = rank.rank,
             world = rank.world,
             shared = shared.is_some(),
+            on_gpus,
             "the ranks have met"
         );
         gang.shared = shared.map(Mutex::new);
         Ok(gang)
+    }
+
+    /// All ranks have a GPU, or none trains.
+    fn join_gpus(&self, device: Device) -> Result<()> {
+        let joined = match device {
+            Device::Cpu => Err(Error::trial(
+                "some workers of this trial have a GPU, and this one has none: give each slot one \
+                 (spark.task.resource.gpu.amount=1), or none any",
+            )),
+            _ => self.group.join_gpus(PATIENCE),
+        };
+        if self.any(joined.is_err())? {
+            return Err(joined.err().unwrap_or_else(|| Error::Gang("it could not use its GPU".into())));
+        }
+        // NCCL connects them now: better here than in the first step.
+        let mut one = Tensor::f_ones([1], (Kind::Float, device))?;
+        self.group.sum(&mut one)?;
+        torch::scalar(&one).map(|_| ())
     }
 
     /// Memory of this host in which all ranks take part, if they are on one.

@@ -40,10 +40,15 @@ fn cuda() -> Result<(), String> {
     if count == 0 { Err("libtorch sees no GPU".into()) } else { Ok(()) }
 }
 
-fn open(name: &str) -> Result<(), libloading::Error> {
+fn open(name: &str) -> Result<(), String> {
     // SAFETY: the initialisers of NVIDIA's driver and of libtorch_cuda have no preconditions.
-    let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }?;
+    let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }.map_err(reason)?;
     // libtorch holds pointers into them from here on.
     std::mem::forget(library);
     Ok(())
+}
+
+/// What the loader says: the error's own text does not tell.
+pub(super) fn reason(error: libloading::Error) -> String {
+    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -7,7 +7,7 @@ use lethe_flight::message::training::Rank;
 use tch::Tensor;
 
 use super::ffi::{self, StoreCalls, Take};
-use super::{check, text};
+use super::{check, nccl, text};
 use crate::error::{Error, Result};
 use crate::gang::Store;
 
@@ -55,6 +55,18 @@ impl Group {
             ))
         })?;
         Ok(Self { raw, _store: store })
+    }
+
+    /// Gives the group a way for tensors of GPUs, over NCCL, of which each rank has one of its own. All ranks call it;
+    /// they meet at the first operation.
+    ///
+    /// # Errors
+    /// If this build cannot, or there is no GPU.
+    pub fn join_gpus(&self, patience: Duration) -> Result<()> {
+        let join = nccl::join()?;
+        let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+        // SAFETY: valid until drop.
+        check(unsafe { join(self.raw, patience) })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::RawGroup {

@@ -4,6 +4,7 @@
 mod device;
 mod ffi;
 mod group;
+mod nccl;
 mod optimizer;
 mod precision;
 mod program;
