@@ -1,6 +1,7 @@
 """What trackers are told of real experiments: event files that TensorBoard reads, and trackers that fail."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -267,6 +268,43 @@ def test_what_fails_is_told_again_and_everything_once() -> None:
     assert tracker.one.ends == dict.fromkeys(range(6), "finished")
     assert tracker.one.outcome is not None
     assert (tracker.one.outcome.state, tracker.one.outcome.best) == ("finished", result.best.trial)
+
+
+def test_what_is_told_late_has_the_time_at_which_it_was_reported() -> None:
+    def slow(hparams: dict[str, Any], reporter: Any) -> None:
+        for step in range(3):
+            reporter.broadcast(hparams["x"], step)
+            time.sleep(0.4)
+
+    class Late(Recording):
+        def __init__(self) -> None:
+            super().__init__()
+            self.times: list[int] = []
+            self.there = math.inf
+
+        def begin(self, about: About, at: int) -> None:
+            self.there = min(self.there, time.monotonic() + 3)
+            if time.monotonic() < self.there:
+                raise ConnectionError("it comes three seconds late")
+            super().begin(about, at)
+
+        def report(self, trial: int, reports: Sequence[Report]) -> None:
+            super().report(trial, reports)
+            self.times += [report.at for report in reports]
+
+        def end(self, trial: Trial) -> None:
+            super().end(trial)
+            self.times.append(trial.ended or 0)
+
+    tracker = Own(Late())
+    tracker.patience = 60.0
+    result = lethe.lagom(slow, None, lethe.Single(hparams={"x": 0.5}), track=tracker, **LOCAL)
+    assert tracker.one.epochs == {0: [1, 2, 3]}
+    apart = np.diff(tracker.one.times)
+    assert len(apart) == 3
+    assert (apart > 200).all()
+    told = result.sql('select cast("at" as bigint) as ms from metrics order by epoch')["ms"]
+    assert told.tolist() == tracker.one.times[:3]
 
 
 def test_one_that_hangs_neither_holds_the_search_nor_the_other() -> None:

@@ -220,7 +220,7 @@ impl Chronicle {
             Event::Report { slot, trial, attempt, epoch, metrics }
                 if self.experiment.counts(*slot, *trial, *attempt, *epoch) =>
             {
-                self.tables.reported(*trial, *attempt, *epoch, metrics);
+                self.tables.reported(at, *trial, *attempt, *epoch, metrics);
             }
             Event::Suggested { trial, hparams, note, .. } => {
                 if let Some(engine) = engine.as_deref_mut() {

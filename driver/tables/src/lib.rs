@@ -61,9 +61,9 @@ impl Tables {
         })
     }
 
-    /// A row of `metrics` for each of them.
-    pub fn reported(&mut self, trial: u32, attempt: u32, epoch: u32, metrics: &Metrics) {
-        self.metrics.add(trial, attempt, epoch, metrics);
+    /// A row of `metrics` for each of them. `at`: milliseconds since 1970.
+    pub fn reported(&mut self, at: u64, trial: u32, attempt: u32, epoch: u32, metrics: &Metrics) {
+        self.metrics.add(at, trial, attempt, epoch, metrics);
     }
 
     /// A row of `events`.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Builder, Int32Builder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, Float64Builder, Int32Builder, TimestampMillisecondBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use lethe_flight::Result;
 use lethe_flight::message::training::Metrics;
@@ -17,6 +17,7 @@ pub fn schema() -> SchemaRef {
         Field::new("epoch", DataType::Int32, false),
         Field::new("metric", chunks::dictionary(), false),
         Field::new("value", DataType::Float64, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
     ]))
 }
 
@@ -34,11 +35,13 @@ struct Builders {
     epoch: Int32Builder,
     metric: Int32Builder,
     value: Float64Builder,
+    at: TimestampMillisecondBuilder,
     rows: usize,
 }
 
 impl MetricRows {
-    pub fn add(&mut self, trial: u32, attempt: u32, epoch: u32, metrics: &Metrics) {
+    /// `at`: milliseconds since 1970.
+    pub fn add(&mut self, at: u64, trial: u32, attempt: u32, epoch: u32, metrics: &Metrics) {
         for (name, value) in metrics {
             let last = &mut self.last;
             last.trial.append_value(int(trial));
@@ -46,6 +49,7 @@ impl MetricRows {
             last.epoch.append_value(int(epoch));
             last.metric.append_value(self.names.number(name));
             last.value.append_option(value.is_finite().then_some(*value));
+            last.at.append_value(at.cast_signed());
             last.rows += 1;
             if last.rows == ROWS {
                 self.full.push(last.columns(&self.names));
@@ -68,6 +72,7 @@ impl Builders {
             Arc::new(self.epoch.finish_cloned()),
             names.named(self.metric.finish_cloned()),
             Arc::new(self.value.finish_cloned()),
+            Arc::new(self.at.finish_cloned().with_timezone("UTC")),
         ]
     }
 }

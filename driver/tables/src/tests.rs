@@ -155,8 +155,8 @@ async fn names_that_are_taken_get_a_prefix() {
 #[tokio::test]
 async fn reports_and_events_are_rows_and_a_snapshot_does_not_change() {
     let mut tables = empty();
-    tables.reported(3, 1, 1, &metrics(&[("accuracy", 0.5), ("loss", f64::INFINITY)]));
-    tables.reported(3, 2, 1, &metrics(&[("accuracy", 0.75)]));
+    tables.reported(1_764_000_000_125, 3, 1, 1, &metrics(&[("accuracy", 0.5), ("loss", f64::INFINITY)]));
+    tables.reported(1_764_000_001_000, 3, 2, 1, &metrics(&[("accuracy", 0.75)]));
     tables.happened(&Happened { sequence: 1, at: 1_764_000_000_000, kind: "started", ..Happened::default() });
     let text_of = Some("worker died: signal 9");
     let lost = Happened {
@@ -169,10 +169,12 @@ async fn reports_and_events_are_rows_and_a_snapshot_does_not_change() {
     };
     tables.happened(&lost);
     let snapshot = tables.snapshot(Vec::new(), Vec::new()).unwrap();
-    tables.reported(4, 1, 1, &metrics(&[("new", 1.0)]));
+    tables.reported(0, 4, 1, 1, &metrics(&[("new", 1.0)]));
     tables.happened(&Happened { sequence: 3, kind: "other", ..lost });
     let sql = "select * from metrics order by trial, attempt, epoch, metric";
-    assert_eq!(text(&snapshot, sql).await, "3 1 1 accuracy 0.5\n3 1 1 loss \n3 2 1 accuracy 0.75");
+    let rows = "3 1 1 accuracy 0.5 2025-11-24T16:00:00.125Z\n3 1 1 loss  2025-11-24T16:00:00.125Z\n\
+                3 2 1 accuracy 0.75 2025-11-24T16:00:01Z";
+    assert_eq!(text(&snapshot, sql).await, rows);
     let sql =
         "select sequence, at, kind, trial, attempt, text from events where at >= '2025-11-24' order by 1";
     let rows = "1 2025-11-24T16:00:00Z started   \n2 2025-11-24T16:00:00.250Z lost 3  worker died: signal 9";
@@ -188,7 +190,7 @@ async fn rows_of_many_chunks_are_each_there_once() {
     for number in 0..trials {
         for epoch in 1..=epochs {
             let late = if number > 600 { "late" } else { "loss" };
-            tables.reported(number, 1, epoch, &metrics(&[("accuracy", f64::from(epoch)), (late, 1.0)]));
+            tables.reported(0, number, 1, epoch, &metrics(&[("accuracy", f64::from(epoch)), (late, 1.0)]));
             let event =
                 Happened { sequence: u64::from(number * epochs + epoch), kind: late, ..Happened::default() };
             tables.happened(&event);
@@ -312,7 +314,7 @@ async fn errors_say_what_is_wrong_and_what_there_is() {
 fn many(rows: u32) -> Snapshot {
     let mut tables = empty();
     for number in 0..rows {
-        tables.reported(number, 1, 1, &metrics(&[("accuracy", f64::from(number))]));
+        tables.reported(0, number, 1, 1, &metrics(&[("accuracy", f64::from(number))]));
     }
     tables.snapshot(Vec::new(), Vec::new()).unwrap()
 }

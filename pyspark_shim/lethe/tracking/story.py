@@ -122,26 +122,27 @@ class Story:
     def _reported(self) -> Iterator[Step]:
         while True:
             page = self._query(
-                f"select trial, epoch, metric, value from metrics limit {PAGE} offset {self._rows}"
+                f'select trial, epoch, {_AT} as "at", metric, value from metrics '
+                f"limit {PAGE} offset {self._rows}"
             )
-            at, rows = now(), page.num_rows
-            columns = [page[name].to_pylist() for name in ("trial", "epoch", "metric", "value")]
-            reports: list[tuple[int, int, int, dict[str, float]]] = []
-            for place, (trial, epoch, metric, value) in enumerate(zip(*columns, strict=True)):
+            rows = page.num_rows
+            columns = [page[name].to_pylist() for name in ("trial", "epoch", "at", "metric", "value")]
+            reports: list[tuple[int, int, int, int, dict[str, float]]] = []
+            for place, (trial, epoch, at, metric, value) in enumerate(zip(*columns, strict=True)):
                 if not reports or reports[-1][1:3] != (trial, epoch):
-                    reports.append((place, trial, epoch, {}))
-                reports[-1][3][metric] = math.nan if value is None else value
+                    reports.append((place, trial, epoch, at, {}))
+                reports[-1][4][metric] = math.nan if value is None else value
             if rows == PAGE and len(reports) > 1:
                 # The last one may go on in the next page.
                 rows = reports.pop()[0]
-            times = self._times({trial for _, trial, _, _ in reports})
             by_trial: dict[int, list[Report]] = {}
-            for _, trial, epoch, metrics in reports:
-                _, ended = times.get(trial, (at, None))
-                by_trial.setdefault(trial, []).append(Report(epoch, ended or at, metrics))
+            for _, trial, epoch, at, metrics in reports:
+                by_trial.setdefault(trial, []).append(Report(epoch, at, metrics))
             # Begun since the events were read.
-            news = {trial: times.get(trial, (at, at))[0] for trial in by_trial if trial not in self._open}
-            for found in self._trials(news):
+            news = [trial for trial in by_trial if trial not in self._open]
+            times = self._times(news)
+            began = {trial: times.get(trial, (by_trial[trial][0].at, None))[0] for trial in news}
+            for found in self._trials(began):
                 yield self._start(found)
             for trial, those in by_trial.items():
                 yield Reported(trial, those)
@@ -158,8 +159,7 @@ class Story:
                 yield Trial(number=number, hparams=hparams, began=times[number], **row)
 
     def _times(self, trials: Iterable[int]) -> dict[int, tuple[int, int | None]]:
-        """When each began, and when it last ended, None where it runs. Metrics have no times of their own:
-        those that are read late get their trial's end."""
+        """When each began, and when it last ended, None where it runs."""
         found: dict[int, tuple[int, int | None]] = {}
         for some in _lists(trials):
             page = self._query(
