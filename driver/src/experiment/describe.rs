@@ -37,6 +37,9 @@ pub fn event(event: &Event) -> Option<Line> {
         Event::SlotLeft { slot, reason } => {
             Line { slot: Some(*slot), text: reason.clone(), ..line("slot_left") }
         }
+        Event::SlotLacks { slot, partitions } => {
+            Line { slot: Some(*slot), text: super::slots::lacks(*partitions), ..line("slot_left") }
+        }
         Event::SlotFailed { slot, error, .. } => {
             Line { slot: Some(*slot), text: error.clone(), ..line("slot_failed") }
         }

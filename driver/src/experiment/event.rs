@@ -71,6 +71,11 @@ pub enum Event {
         slot: SlotKey,
         reason: String,
     },
+    /// The slot has left because partitions that it needs are lost. It joins again once they have been put again.
+    SlotLacks {
+        slot: SlotKey,
+        partitions: u32,
+    },
     /// The slot says that it cannot work; if `fatal`, no slot could.
     SlotFailed {
         slot: SlotKey,

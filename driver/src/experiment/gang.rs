@@ -14,6 +14,9 @@ use super::state::Gathering;
 use super::trial::{Class, Phase, Told};
 use super::{Action, Experiment, SlotKey};
 
+/// How often a gang waits on for slots whose data are put again: with the timer's five minutes, two hours.
+const RENEWED: u32 = 24;
+
 impl Experiment {
     /// The trial that is handed out next.
     pub(super) fn next_ready(&self) -> Option<(Class, u32)> {
@@ -27,6 +30,10 @@ impl Experiment {
     /// How many of the free slots the trial takes; None where they are too few.
     pub(super) fn whole(&self, number: u32) -> Option<usize> {
         let Workers { least, most } = self.settings.workers(number);
+        if most > 1 && !self.state.lacking.is_empty() {
+            // Without these data it would be broken off again.
+            return None;
+        }
         let free = self.state.free.len();
         let settles =
             self.state.gathering.is_some_and(|gathering| gathering.trial == number && gathering.settles);
@@ -39,7 +46,7 @@ impl Experiment {
         if self.state.gathering.is_some_and(|gathering| gathering.trial == number) {
             return;
         }
-        self.state.gathering = Some(Gathering { trial: number, settles: false });
+        self.state.gathering = Some(Gathering { trial: number, settles: false, renewed: 0 });
         self.start_gather_timer(number, true, out);
     }
 
@@ -74,6 +81,14 @@ impl Experiment {
             });
         if !waits {
             return;
+        }
+        if !self.state.lacking.is_empty() {
+            if gathering.renewed < RENEWED {
+                self.state.gathering = Some(Gathering { renewed: gathering.renewed + 1, ..gathering });
+                return self.start_gather_timer(number, false, out);
+            }
+            // They are not waited for any longer.
+            self.state.lacking.clear();
         }
         if self.state.slots.values().any(|slot| !slot.ready) {
             // They have come, and prepare their data.

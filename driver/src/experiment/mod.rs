@@ -79,6 +79,7 @@ impl Experiment {
             Event::SlotJoined { slot, number } => self.slot_joined(slot, number, out),
             Event::SlotReady { slot } => self.slot_ready(slot),
             Event::SlotLeft { slot, reason } => self.slot_left(slot, &reason, out),
+            Event::SlotLacks { slot, partitions } => self.slot_lacks(slot, partitions, out),
             Event::SlotFailed { slot, error, fatal } => self.slot_failed(slot, error, fatal, out),
             Event::Report { slot, trial, attempt, epoch, metrics } => {
                 self.report(slot, trial, attempt, epoch, metrics, out);

@@ -24,6 +24,7 @@ impl Experiment {
         self.state.by_number.clear();
         self.state.free.clear();
         self.state.gathering = None;
+        self.state.lacking.clear();
         self.state.ready.clear();
         self.state.promoted = 0;
         self.state.counts = Counts::default();

@@ -203,11 +203,19 @@ impl Experiment {
                 format!("trial {number} was lost {} times, the limit; the last time: {reason}", trial.losses);
             self.end_trial(number, TrialState::Failed, Some(error), out);
         } else {
-            let from = trial.checkpoint.map_or(String::new(), |c| format!(" from epoch {}", c.epoch));
-            let text =
-                format!("trial {number} is run again{from} (attempt {}): {reason}", trial.attempts + 1);
-            self.run_again(number, text, out);
+            self.repeat(number, reason, out);
         }
+    }
+
+    /// The attempt is broken off: the trial goes on from its last checkpoint.
+    pub(super) fn repeat(&mut self, number: u32, reason: &str, out: &mut Vec<Action>) {
+        if !self.state.searching() {
+            return self.interrupt(number);
+        }
+        let Some(trial) = self.state.trial(number) else { return };
+        let from = trial.checkpoint.map_or(String::new(), |c| format!(" from epoch {}", c.epoch));
+        let text = format!("trial {number} is run again{from} (attempt {}): {reason}", trial.attempts + 1);
+        self.run_again(number, text, out);
     }
 
     fn run_again(&mut self, number: u32, text: String, out: &mut Vec<Action>) {

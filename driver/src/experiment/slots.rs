@@ -6,6 +6,14 @@ use super::state::Slot;
 use super::trial::Told;
 use super::{Action, Experiment, SlotKey};
 
+/// Attempts after which data that are lost once more count as any other loss: nothing is tried for ever.
+const LACKS: u32 = 20;
+
+/// Why a slot has left that lacks so many partitions.
+pub(super) fn lacks(partitions: u32) -> String {
+    format!("{partitions} partitions of its data are lost")
+}
+
 impl Experiment {
     pub(super) fn slot_joined(&mut self, key: SlotKey, number: u32, out: &mut Vec<Action>) {
         if !self.state.searching() {
@@ -19,6 +27,7 @@ impl Experiment {
         }
         self.state.slots.insert(key, Slot { number, ready: false, running: None, attempt: 0 });
         self.state.by_number.insert(number, key);
+        self.state.lacking.remove(&number);
     }
 
     /// Whether it waits for a trial.
@@ -45,23 +54,38 @@ impl Experiment {
     }
 
     pub(super) fn slot_left(&mut self, key: SlotKey, reason: &str, out: &mut Vec<Action>) {
+        if let Some(trial) = self.leave(key, out) {
+            self.lose(trial, reason, out);
+        }
+    }
+
+    /// No loss of the trial's, which has not begun.
+    pub(super) fn slot_lacks(&mut self, key: SlotKey, partitions: u32, out: &mut Vec<Action>) {
+        let Some(number) = self.state.slots.get(&key).map(|slot| slot.number) else { return };
+        self.state.lacking.insert(number);
+        let Some(trial) = self.leave(key, out) else { return };
+        if self.state.trial(trial).is_some_and(|trial| trial.attempts > LACKS) {
+            return self.lose(trial, &lacks(partitions), out);
+        }
+        self.repeat(trial, &lacks(partitions), out);
+    }
+
+    /// Takes the slot away; the trial whose attempt is broken off by that.
+    fn leave(&mut self, key: SlotKey, out: &mut Vec<Action>) -> Option<u32> {
         self.state.free.remove(&key);
-        let Some(slot) = self.state.slots.remove(&key) else { return };
+        let slot = self.state.slots.remove(&key)?;
         if self.state.by_number.get(&slot.number) == Some(&key) {
             self.state.by_number.remove(&slot.number);
         }
-        let Some(trial) = slot.running else { return };
-        if !self.is_running(trial, slot.attempt) {
-            // Of a gang that was given up meanwhile.
-            return;
-        }
+        // Another one where it is of a gang that was given up meanwhile.
+        let trial = slot.running.filter(|trial| self.is_running(*trial, slot.attempt))?;
         self.dismiss(trial, out);
         // What it was told is done all the same.
         if self.state.searching() && self.state.trial(trial).is_some_and(|trial| trial.told() == Told::Stop) {
             self.end_trial(trial, TrialState::Stopped, None, out);
-        } else {
-            self.lose(trial, reason, out);
+            return None;
         }
+        Some(trial)
     }
 
     pub(super) fn slot_failed(&mut self, key: SlotKey, error: String, fatal: bool, out: &mut Vec<Action>) {

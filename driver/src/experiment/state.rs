@@ -60,6 +60,8 @@ pub(super) struct Gathering {
     pub trial: u32,
     /// Whether it takes as few slots as it can by now.
     pub settles: bool,
+    /// How often it has been given more time, since data are put again.
+    pub renewed: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +75,8 @@ pub(super) struct State {
     /// The connection of each slot number.
     pub by_number: BTreeMap<u32, SlotKey>,
     pub free: BTreeSet<SlotKey>,
+    /// Numbers of slots that have left because their data were lost, until they join again.
+    pub lacking: BTreeSet<u32>,
     /// The trial for which free slots are kept, until there are as many as it takes at once.
     pub gathering: Option<Gathering>,
     pub ready: BTreeSet<(Class, u32)>,
@@ -103,6 +107,7 @@ impl State {
             slots: BTreeMap::new(),
             by_number: BTreeMap::new(),
             free: BTreeSet::new(),
+            lacking: BTreeSet::new(),
             gathering: None,
             ready: BTreeSet::new(),
             promoted: 0,

@@ -229,13 +229,10 @@ impl Actor {
         }
     }
 
-    /// No fault of the slot's, which has not begun anything: it has left, and the shim has its data put again.
+    /// No fault of the slot's, nor of its trial: it has left, and the shim has its data put again.
     fn lacks(&mut self, slot: SlotKey, dataset: String, partitions: u32) {
         let Some(number) = self.chronicle.slot_number(slot) else { return };
-        self.handle(Event::SlotLeft {
-            slot,
-            reason: format!("{partitions} partitions of its data are lost"),
-        });
+        self.handle(Event::SlotLacks { slot, partitions });
         self.feed.add(WatchEvent::Lacks { dataset, slot: number });
     }
 
@@ -299,7 +296,7 @@ impl Actor {
             {
                 self.timers.ended(*trial);
             }
-            Event::SlotLeft { slot, .. } | Event::SlotFailed { slot, .. } => {
+            Event::SlotLeft { slot, .. } | Event::SlotLacks { slot, .. } | Event::SlotFailed { slot, .. } => {
                 self.slots.remove(slot);
             }
             Event::Prepared { trial, .. } | Event::PreparationFailed { trial, .. } => {

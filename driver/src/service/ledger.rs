@@ -63,7 +63,9 @@ impl Ledger {
                     entry.ready.get_or_insert(at);
                 }
             }
-            Event::SlotLeft { slot, .. } | Event::SlotFailed { slot, .. } => self.left(at, *slot),
+            Event::SlotLeft { slot, .. } | Event::SlotLacks { slot, .. } | Event::SlotFailed { slot, .. } => {
+                self.left(at, *slot)
+            }
             _ => {}
         }
     }

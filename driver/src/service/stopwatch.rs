@@ -31,7 +31,9 @@ impl Stopwatch {
             {
                 self.stop(at, *slot);
             }
-            Event::SlotLeft { slot, .. } | Event::SlotFailed { slot, .. } => self.stop(at, *slot),
+            Event::SlotLeft { slot, .. } | Event::SlotLacks { slot, .. } | Event::SlotFailed { slot, .. } => {
+                self.stop(at, *slot)
+            }
             _ => {}
         }
     }

@@ -28,6 +28,8 @@ const DEATHS: u32 = 5;
 
 /// How often a view is built that is evicted at once, for the room of others.
 const VIEWS: u32 = 3;
+/// How long the rows of a rank may take to come and to become its view.
+const VIEW: Duration = Duration::from_secs(150 * 60);
 /// How long an attempt's files may travel, in either direction.
 const TRAVEL: Duration = Duration::from_secs(30 * 60);
 
@@ -295,7 +297,7 @@ impl Slot<'_> {
         let of_all = DataSpec { without: Vec::new(), ..data.clone() };
         if self.view.as_ref().is_none_or(|held| held.data != of_all) {
             self.view = None;
-            match ears.during(Some((spec.trial, spec.attempt)), TRAVEL, self.view(&of_all)).await? {
+            match ears.during(Some((spec.trial, spec.attempt)), VIEW, self.view(&of_all)).await? {
                 Heard::Done(Ok(held)) => self.view = Some(held),
                 Heard::Done(Err(error)) => return Ok(Heard::Done(Err(error))),
                 Heard::Stop => return Ok(Heard::Stop),

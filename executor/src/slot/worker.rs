@@ -1,6 +1,7 @@
 //! A slot's worker: a process of its own, started here, that connects back with the key it was given.
 
 use std::collections::HashMap;
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use lethe_flight::message::worker::{FromWorker, ToWorker};
 use lethe_flight::process::TrainerConfig;
 use lethe_flight::{Error, PROTOCOL, Result, VERSION, wire};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
@@ -22,7 +23,7 @@ const START: Duration = Duration::from_secs(60);
 /// How long a worker that was told to exit has before it is killed.
 const EXIT: Duration = Duration::from_secs(2);
 /// Of a dead worker's log, this much goes into the error.
-const LOG_TAIL: usize = 600;
+const LOG_TAIL: u64 = 600;
 
 /// A worker's own end of its exchange, as the service hands it over.
 pub struct Connected {
@@ -188,10 +189,14 @@ impl Worker {
             // With all that it starts it is a group, which ends with it.
             .process_group(0)
             .kill_on_drop(true);
-        if gpu.is_some()
-            && let Some(interface) = super::interface::of(address).await
-        {
-            command.env("NCCL_SOCKET_IFNAME", format!("={interface}"));
+        if gpu.is_some() {
+            match super::interface::of(address).await {
+                Some(interface) => _ = command.env("NCCL_SOCKET_IFNAME", format!("={interface}")),
+                None => tracing::warn!("no network interface has the address {address}: NCCL chooses one"),
+            }
+            // A rank that another one has left ends its attempt, and not the process: `CleanUpOnly` of
+            // torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp.
+            command.env("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2");
         }
         let mut folder = None;
         if matches!(program, Program::Python { .. }) {
@@ -254,7 +259,7 @@ impl Worker {
                 }
                 Err(_) => "was forgotten".to_owned(),
             },
-            status = process.child.wait() => match status {
+            status = process.ended() => match status {
                 Ok(status) => format!("ended ({status}) before it connected"),
                 Err(error) => format!("cannot be waited for: {error}"),
             },
@@ -323,6 +328,13 @@ async fn own_folder() -> Result<tempfile::TempDir> {
 }
 
 async fn tail(log: &Path) -> String {
-    let text = tokio::fs::read(log).await.unwrap_or_default();
-    String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned()
+    // However long it is: what a function's own processes write there has no limit.
+    let end = async {
+        let mut file = tokio::fs::File::open(log).await?;
+        let length = file.metadata().await?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL))).await?;
+        let mut text = Vec::new();
+        file.take(LOG_TAIL).read_to_end(&mut text).await.map(|_| text)
+    };
+    String::from_utf8_lossy(&end.await.unwrap_or_default()).trim().to_owned()
 }

@@ -1,9 +1,10 @@
 //! Rows of partitions, for a view of one rank's rows: read where they lie here, else fetched for that view alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use lethe_flight::message::dataset::{Located, PartitionInfo, Piece};
 use lethe_flight::wire::{RowRange, Ticket};
 use lethe_flight::{Error, Result, client, ipc};
@@ -37,25 +38,45 @@ pub async fn fetch_pieces(
     pieces: Vec<Piece>,
     beside: &Path,
 ) -> Result<Vec<(Fetched, Option<RowRange>)>> {
-    let pieces = &pieces[..];
+    // What has come stays when others are asked for again.
+    let mut came = Vec::new();
+    came.resize_with(pieces.len(), || None);
+    let came = Mutex::new(came);
+    let (pieces, there) = (&pieces[..], &came);
     again(driver, located, |located| async move {
-        let mut infos = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            infos.push(located.partitions.get(piece.partition as usize).ok_or_else(|| {
+        let mut missing = Vec::with_capacity(pieces.len());
+        for (place, piece) in pieces.iter().enumerate() {
+            if lock(there)[place].is_some() {
+                continue;
+            }
+            let info = located.partitions.get(piece.partition as usize).ok_or_else(|| {
                 Error::Precondition(format!(
                     "dataset {} has no partition {} any more",
                     located.dataset, piece.partition
                 ))
-            })?);
+            })?;
+            missing.push((place, piece, info));
         }
+        let infos: Vec<&PartitionInfo> = missing.iter().map(|(.., info)| *info).collect();
         check_there(store, driver, &located.dataset, &infos)?;
-        let mut fetches = Vec::with_capacity(pieces.len());
-        for (piece, info) in pieces.iter().zip(infos) {
-            fetches.push(fetch(store, driver, &located.dataset, *piece, info, beside));
+        let mut fetches = Vec::with_capacity(missing.len());
+        for (place, piece, info) in missing {
+            let fetched = fetch(store, driver, &located.dataset, *piece, info, beside);
+            fetches.push(fetched.map_ok(move |fetched| (place, fetched)));
         }
-        futures::stream::iter(fetches).buffered(PARALLEL).try_collect().await
+        let mut fetches = futures::stream::iter(fetches).buffer_unordered(PARALLEL);
+        while let Some((place, fetched)) = fetches.try_next().await? {
+            lock(there)[place] = Some(fetched);
+        }
+        Ok(())
     })
-    .await
+    .await?;
+    Ok(came.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
+}
+
+fn lock<T>(values: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain values: a panic elsewhere cannot leave them half changed.
+    values.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn fetch(

@@ -25,7 +25,13 @@ pub fn pieces(shard: &LocalShard, located: &Located) -> Result<Vec<Piece>> {
         now.get(piece.partition as usize).is_some_and(|&rows| end.is_some_and(|end| end <= rows))
     };
     // Those of other ranks are counted: they must fit as well.
-    if pieces.is_empty() || !shard.shards.iter().flatten().all(fits) {
+    if !shard.shards.iter().flatten().all(fits) {
+        return Err(Error::Precondition(format!(
+            "the dataset {} has fewer rows in a partition than were dealt out",
+            located.dataset
+        )));
+    }
+    if pieces.is_empty() {
         return Err(Error::Invalid(format!(
             "rank {} of {} has no rows of the dataset {}: give it fewer workers, or more rows",
             shard.rank,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STARTING, LOADING, TRAINING, SAVING, LOST, IDLE = "starting", "loading", "training", "saving", "lost", "idle"
 #: Of a slot that is ready, in the order in which it goes through them.
 KINDS = (LOADING, TRAINING, SAVING, LOST, IDLE)
-_EVENTS = {"started", "slot_joined", "slot_ready", "slot_left", "slot_failed", "ended"}
+_EVENTS = {"started", "slot_joined", "slot_ready", "slot_left", "slot_lacks", "slot_failed", "ended"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _event(at: int, event: dict[str, Any], held: dict[int, _Held]) -> None:
         return
     if event["type"] == "slot_ready" and one.ready is None:
         one.ready = at
-    elif event["type"] in ("slot_left", "slot_failed") and one.left is None:
+    elif event["type"] in ("slot_left", "slot_lacks", "slot_failed") and one.left is None:
         one.left = at
     elif event["type"] == "ended":
         one.ended.setdefault((event["trial"], event["attempt"]), (at, event["timing"]))

@@ -198,3 +198,45 @@ fn trials_of_one_replicate_have_its_seed() {
     assert_eq!((seeds[0], seeds[2]), (seeds[1], crate::experiment::trial_seed(settings.seed, 1)));
     assert_eq!(seeds[0], crate::experiment::trial_seed(settings.seed, 0), "as a search's first trial");
 }
+
+#[test]
+fn lost_data_cost_no_retry_and_hold_the_gang_until_they_are_back() {
+    let mut bench = elastic(&[Workers { least: 1, most: 3 }], 3);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    let mut begun = bench.slot(2, 2);
+    let limit = settings(1, 3).retries.infrastructure;
+    for attempt in 1..=limit + 2 {
+        let last = 1 + u64::from(attempt);
+        assert_eq!(ranks(&begun), [(0, 0, 0, 3), (1, 0, 1, 3), (last, 0, 2, 3)]);
+        let actions = bench.handle(Event::SlotLacks { slot: SlotKey(last), partitions: 2 });
+        assert_eq!(stopped(&actions), [0, 1]);
+        let expected =
+            format!("trial 0 is run again (attempt {}): 2 partitions of its data are lost", attempt + 1);
+        assert_eq!(notices(&actions), [expected]);
+        for slot in [0, 1] {
+            assert!(assigned(&bench.ended(slot, 0, attempt, Outcome::Stopped)).is_empty());
+        }
+        // Two slots would do for it, without these data.
+        for _ in 0..4 {
+            let time_up = Event::GatherTimeUp { trial: 0, attempt: attempt + 1 };
+            assert!(matches!(bench.handle(time_up)[..], [Action::StartGatherTimer { short: false, .. }]));
+        }
+        begun = bench.slot(last + 1, 2);
+    }
+    assert_eq!(bench.experiment.state.trial(0).unwrap().losses, 0);
+}
+
+#[test]
+fn slots_whose_data_stay_lost_are_not_waited_for_without_end() {
+    let mut bench = elastic(&[Workers { least: 2, most: 3 }], 3);
+    bench.slot(0, 0);
+    bench.slot(1, 1);
+    bench.slot(2, 2);
+    bench.handle(Event::SlotLacks { slot: SlotKey(2), partitions: 1 });
+    bench.ended(0, 0, 1, Outcome::Stopped);
+    bench.ended(1, 0, 1, Outcome::Stopped);
+    let time_up = || Event::GatherTimeUp { trial: 0, attempt: 2 };
+    let rounds = (0..100).take_while(|_| ranks(&bench.handle(time_up())).is_empty()).count();
+    assert!((1..100).contains(&rounds), "{rounds}");
+}

@@ -153,7 +153,11 @@ impl World {
             Step::Lose(pick) => {
                 if let Some(slot) = slot(pick, self) {
                     self.held.remove(&slot);
-                    self.mail.push(Event::SlotLeft { slot: SlotKey(slot), reason: "gone".into() });
+                    let slot = SlotKey(slot);
+                    self.mail.push(match pick % 4 {
+                        0 => Event::SlotLacks { slot, partitions: 1 },
+                        _ => Event::SlotLeft { slot, reason: "gone".into() },
+                    });
                 }
             }
             Step::Break(pick, how) => _ = slot(pick, self).map(|slot| self.break_off(slot, how)),
@@ -322,6 +326,8 @@ impl World {
                 (*trial, outcome.clone())
             }
             Event::SlotLeft { slot, .. } => (running(slot)?, Outcome::Lost { error: String::new() }),
+            // No loss of the trial's.
+            Event::SlotLacks { slot, .. } => (running(slot)?, Outcome::Paused),
             Event::SlotJoined { number, .. } if self.experiment.state.searching() => {
                 let trial = self.experiment.state.by_number.get(number).and_then(running)?;
                 (trial, Outcome::Lost { error: String::new() })

@@ -26,6 +26,7 @@ fn events() -> Vec<Event> {
         Event::SlotWorker { slot, executor: error.clone(), worker_pid: 1, device: error.clone() },
         Event::SlotReady { slot },
         Event::SlotLeft { slot, reason: error.clone() },
+        Event::SlotLacks { slot, partitions: 1 },
         Event::SlotFailed { slot, error: error.clone(), fatal: false },
         Event::Report { slot, trial, attempt, epoch, metrics: Default::default() },
         Event::Checkpointed { slot, trial, attempt, epoch },

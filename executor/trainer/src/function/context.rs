@@ -129,7 +129,11 @@ impl<'a> TrialContext<'a> {
             attempt: spec.attempt,
             interrupter: self.interrupter.clone(),
         };
-        Gang::join(rank, self.device, meeting, &attempt).map(Some)
+        let join = match self.run.view.as_ref().is_some_and(|view| view.local.is_some()) {
+            true => Gang::join_local,
+            false => Gang::join,
+        };
+        join(rank, self.device, meeting, &attempt).map(Some)
     }
 
     /// Waits to be told to end, at most so long: whether it was.

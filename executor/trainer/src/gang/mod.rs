@@ -29,7 +29,11 @@ use crate::torch::{self, Group};
 
 /// How long ranks wait for each other at the beginning.
 const JOIN: Duration = Duration::from_secs(10 * 60);
-/// How long they wait for one that validates or waits for a decision. One whose process ends is noticed at once.
+/// The same where each of them first builds a view of rows of its own, most of which may travel: no shorter than the
+/// executor's limit for that.
+const JOIN_LOCAL: Duration = Duration::from_secs(3 * 60 * 60);
+/// How long they wait for one that validates or waits for a decision. One whose process ends is noticed at once, but for
+/// NCCL.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// This rank, and its tie to the others.
@@ -45,14 +49,34 @@ impl Gang {
     /// # Errors
     /// If they do not come, or the attempt is to end.
     pub fn join(rank: Rank, device: Device, meeting: &dyn Meeting, attempt: &store::Attempt) -> Result<Self> {
+        Self::within(JOIN, rank, device, meeting, attempt)
+    }
+
+    /// As [`Self::join`], where ranks have rows of their own.
+    pub fn join_local(
+        rank: Rank,
+        device: Device,
+        meeting: &dyn Meeting,
+        attempt: &store::Attempt,
+    ) -> Result<Self> {
+        Self::within(JOIN_LOCAL, rank, device, meeting, attempt)
+    }
+
+    fn within(
+        join: Duration,
+        rank: Rank,
+        device: Device,
+        meeting: &dyn Meeting,
+        attempt: &store::Attempt,
+    ) -> Result<Self> {
         let store = meeting.store(attempt);
-        let group = Group::new(meeting.host(), rank, JOIN, PATIENCE, store)?;
+        let group = Group::new(meeting.host(), rank, join, PATIENCE, store)?;
         let mut gang = Self { rank, group, shared: None };
         let all = |there: bool| Ok(!gang.any(!there)?);
         let on_gpus = gang.any(device != Device::Cpu)?;
         let shared = match on_gpus {
             true => gang.join_gpus(device).map(|()| None),
-            false => Shared::meet(&*meeting.store(attempt), rank, JOIN, PATIENCE, all),
+            false => Shared::meet(&*meeting.store(attempt), rank, join, PATIENCE, all),
         }?;
         tracing::debug!(
             rank = rank.rank,
@@ -79,8 +103,13 @@ impl Gang {
         }
         // NCCL connects them now: better here than in the first step.
         let mut one = Tensor::f_ones([1], (Kind::Float, device))?;
-        self.group.sum(&mut one)?;
-        torch::scalar(&one).map(|_| ())
+        self.group.sum(&mut one).and_then(|()| torch::scalar(&one)).map(|_| ()).map_err(|error| match error {
+            Error::Torch(text) if text.contains("Duplicate GPU") => Error::trial(format!(
+                "two workers of this trial have one GPU: give each slot a whole one \
+                 (spark.task.resource.gpu.amount=1)\n{text}"
+            )),
+            other => other,
+        })
     }
 
     /// Memory of this host in which all ranks take part, if they are on one.

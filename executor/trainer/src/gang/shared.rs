@@ -53,7 +53,7 @@ pub struct Shared {
     world: usize,
     /// Sums so far, counted in chunks.
     done: u32,
-    /// Of the other ranks' processes; readable once one has ended.
+    /// Of the other ranks' processes, by rank; readable once one has ended.
     others: Vec<OwnedFd>,
     patience: Duration,
 }
@@ -173,8 +173,9 @@ impl Shared {
             }
         }
         while !is_there() {
-            if line.left.load(Ordering::Acquire) > 0 || self.has_ended() {
-                return Err(Error::Gang(format!("rank {other} of {} has gone", self.world)));
+            let gone = if line.left.load(Ordering::Acquire) > 0 { Some(other) } else { self.ended() };
+            if let Some(gone) = gone {
+                return Err(Error::Gang(format!("rank {gone} of {} has gone", self.world)));
             }
             if began.elapsed() > self.patience {
                 return Err(Error::Gang(format!(
@@ -194,11 +195,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether the process of any other rank has.
-    fn has_ended(&self) -> bool {
+    /// A rank whose process has.
+    fn ended(&self) -> Option<usize> {
         let mut polled: Vec<PollFd> =
             self.others.iter().map(|other| PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN)).collect();
-        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ended| ended > 0)
+        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
+        let place = polled.iter().position(|polled| !polled.revents().is_empty())?;
+        Some(if place < self.rank { place } else { place + 1 })
     }
 
     fn line(&self, rank: usize) -> &Line {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Result;
 
 /// Keys and values that all ranks of one attempt see (a `c10d::Store`). Its calls block.
-pub trait Store: Send {
+pub trait Store: Send + Sync {
     fn set(&self, key: &str, value: &[u8]) -> Result<()>;
 
     /// The value, once it is there; None if that takes longer than `wait`.

@@ -48,6 +48,11 @@ pub fn collect(
     let random = torch::random_state(Device::Cpu)?;
     // Of a gang all ranks come here, and rank 0 saves what they have of their own.
     let others = gang.map_or(Ok(Vec::new()), |gang| gang.gather(&random))?;
+    let on_gpu = if device == Device::Cpu { None } else { Some(torch::random_state(device)?) };
+    let others_on_gpus = match (gang, &on_gpu) {
+        (Some(gang), Some(state)) => gang.gather(state)?,
+        _ => Vec::new(),
+    };
     if gang.is_some_and(|gang| !gang.is_first()) {
         return Ok(Saved::default());
     }
@@ -62,11 +67,13 @@ pub fn collect(
         tensors.push(to_named(name, &part.tensor)?);
     }
     tensors.push(to_named(CPU.into(), &random)?);
-    for (rank, state) in others.iter().enumerate().skip(1) {
-        tensors.push(to_named(format!("{CPU}/{rank}"), state)?);
+    for (name, states) in [(CPU, others), (CUDA, others_on_gpus)] {
+        for (rank, state) in states.iter().enumerate().skip(1) {
+            tensors.push(to_named(format!("{name}/{rank}"), state)?);
+        }
     }
-    if device != Device::Cpu {
-        tensors.push(to_named(CUDA.into(), &torch::random_state(device)?)?);
+    if let Some(state) = on_gpu {
+        tensors.push(to_named(CUDA.into(), &state)?);
     }
     tensors.extend(under(BEST, best.unwrap_or_default().to_vec()));
     let own = Map::from_iter([(KIND.to_owned(), name_of(kind))]);
@@ -172,7 +179,9 @@ impl Resumed {
             if !self.rest.contains_key(&own) {
                 return torch::seed(seed.wrapping_add(u64::from(self.epoch) << 32));
             }
-            return set(Device::Cpu, &own);
+            set(Device::Cpu, &own)?;
+            let own = format!("{CUDA}/{}", gang.rank().rank);
+            return if device == Device::Cpu { Ok(()) } else { set(device, &own) };
         }
         set(Device::Cpu, CPU)?;
         if device == Device::Cpu { Ok(()) } else { set(device, CUDA) }

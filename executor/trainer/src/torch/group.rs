@@ -12,14 +12,15 @@ use crate::error::{Error, Result};
 use crate::gang::Store;
 
 /// Collective operations: all ranks call the same ones in the same order. Each waits for the others, and fails where
-/// one of them has gone ([`Error::Gang`]).
+/// one of them has gone ([`Error::Gang`]); on GPUs it waits until NCCL notices, or the attempt is told to end.
 pub struct Group {
     raw: *mut ffi::RawGroup,
     /// What the group's store calls; it lives as long.
     _store: Box<Box<dyn Store>>,
 }
 
-// SAFETY: the object is used by one thread at a time; the store is Send and called under that thread's calls.
+// SAFETY: the object is used by one thread at a time. The store is called under that thread's calls, and by NCCL's own
+// threads: it is Sync.
 unsafe impl Send for Group {}
 
 impl Group {

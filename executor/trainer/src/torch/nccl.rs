@@ -21,7 +21,11 @@ pub(super) fn join() -> Result<Join> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let join = match *loaded {
         Some(join) => join,
-        None => load().map_err(|reason| Error::Worker(format!("NCCL's part cannot be loaded: {reason}")))?,
+        None => load().map_err(|reason| {
+            Error::trial(format!(
+                "NCCL's part cannot be loaded, is the installed torch whole? Or take slots without GPUs ({reason})"
+            ))
+        })?,
     };
     Ok(*loaded.insert(join))
 }
@@ -29,8 +33,9 @@ pub(super) fn join() -> Result<Join> {
 #[cfg(not(nccl))]
 pub(super) fn join() -> Result<Join> {
     Err(Error::trial(
-        "this build of lethe trains on several GPUs with Python functions only: build its wheel where torch's CUDA \
-         packages, nvidia-cuda-crt and nvidia-cuda-cccl are installed, or use slots without GPUs",
+        "this build of lethe trains on several GPUs with Python functions only: build its wheel anew (cargo clean -p \
+         lethe-trainer) where torch's CUDA packages, nvidia-cuda-crt and nvidia-cuda-cccl are installed, or use slots \
+         without GPUs",
     ))
 }
 
