@@ -1,6 +1,7 @@
 """Experiments on MLflow's own server, in an environment of its own."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +120,9 @@ def children(client: MlflowClient, track: lethe.MLflow) -> dict[int, Any]:
     parent = client.get_run(track.run_id)
     wanted = f"tags.`mlflow.parentRunId` = '{track.run_id}'"
     found = client.search_runs([parent.info.experiment_id], wanted)
-    numbers = [int(run.data.tags["lethe.trial"]) for run in found]
-    assert len(set(numbers)) == len(numbers)
-    return dict(zip(numbers, found, strict=True))
+    trials = [(int(run.data.tags["lethe.trial"]), run) for run in found if "lethe.trial" in run.data.tags]
+    assert len(dict(trials)) == len(trials)
+    return dict(trials)
 
 
 def check(client: MlflowClient, track: lethe.MLflow, result: lethe.Result) -> None:
@@ -254,11 +256,76 @@ def test_a_server_that_was_away_is_told_what_it_missed_and_the_search_goes_on(
     assert away == [4, 23], "the search has not waited"
     check(client, track, result)
     run = track.run_id
+    tags = {"mlflow.parentRunId": str(run)}
+    client.create_run(client.get_run(run).info.experiment_id, tags=tags, run_name="of the user's own")
 
     more = lethe.lagom(fit, None, replace(what, trials=26), name="away", resume=True, track=track, **LOCAL)
     assert track.run_id == run, "the parent run goes on"
     assert len(more.trials) == 26
     check(client, track, more)
+
+
+@contextmanager
+def proxy(server: Server, method: str, path: str, status: int) -> Iterator[str]:
+    """In front of the server; such requests it answers itself. Its address."""
+    where = server.uri.removeprefix("http://")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.command == method and self.path.startswith(path):
+                self.answer(status, "text/html", b"<html>no</html>")
+                return
+            with closing(http.client.HTTPConnection(where, timeout=60)) as connection:
+                connection.request(self.command, self.path, body, dict(self.headers))
+                answer = connection.getresponse()
+                self.answer(answer.status, answer.getheader("Content-Type", ""), answer.read())
+
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
+
+        def answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        serving = threading.Thread(target=running.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        pytest.param("POST", "/api/2.0/mlflow/logged-models", 404, id="MLflow 2"),
+        pytest.param("PUT", "/api/2.0/mlflow-artifacts/", 413, id="a proxy that limits uploads"),
+        pytest.param("PUT", "/api/2.0/mlflow-artifacts/", 503, id="a store that is down"),
+    ],
+)
+def test_a_model_that_is_not_taken_keeps_no_run_open(
+    dataset: lethe.Dataset, server: Server, client: MlflowClient, method: str, path: str, status: int
+) -> None:
+    with proxy(server, method, path, status) as uri:
+        track = lethe.MLflow(uri, experiment="models")
+        with pytest.warns(UserWarning, match=f"lethe: MLflow at {uri} did not take everything") as told:
+            result = lethe.lagom(training(epochs=1), dataset, search(2), track=track, **LOCAL)
+    (text,) = [str(one.message) for one in told if str(one.message).startswith("lethe:")]
+    assert str(status) in text
+    assert ("the best model was not logged" in text) == (status < 500)
+    assert track.model_uri is None
+    check(client, track, result)
+    assert result.best is not None
+    parent = client.get_run(track.run_id)
+    assert (parent.info.status, parent.data.metrics) == ("FINISHED", result.best.metrics)
+    assert parent.data.tags["lethe.best_trial"] == str(result.best.trial)
+    assert parent.data.tags["lethe.state"] == "finished"
 
 
 def test_the_page_runs_as_it_is_written(dataset: lethe.Dataset, server: Server, client: MlflowClient) -> None:

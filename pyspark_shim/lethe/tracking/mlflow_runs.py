@@ -24,6 +24,8 @@ FOUND = 1000
 STATUS = {"finished": "FINISHED", "stopped": "KILLED", "cancelled": "KILLED", "failed": "FAILED"}
 #: Answers that another try would not change.
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+#: From this status of HTTP on an error is the server's.
+SERVERS = 500
 #: Tries are the follower's: one that the client repeats for minutes would hold its thread.
 LIMITS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -63,6 +65,8 @@ class Runs(Sink):
         self._former: dict[str, str] = {}
         #: Whose creation has been tried.
         self._unsure: set[int | None] = set()
+        #: The parent has its end.
+        self._over = False
 
     def begin(self, about: About, at: int) -> None:
         self._about = about
@@ -121,7 +125,9 @@ class Runs(Sink):
         while True:
             page = self._client.search_runs([self._experiment], wanted, max_results=FOUND, page_token=token)
             for run in page:
-                self._runs[int(run.data.tags["lethe.trial"])] = self._of(run)
+                # The user may have nested runs of their own.
+                if "lethe.trial" in run.data.tags:
+                    self._runs[int(run.data.tags["lethe.trial"])] = self._of(run)
             if not (token := page.token):
                 return
 
@@ -193,45 +199,50 @@ class Runs(Sink):
         tags = {"lethe.state": outcome.state}
         if outcome.error is not None:
             tags["lethe.error"] = outcome.error
-        refused, best = None, None if outcome.best is None else self._runs.get(outcome.best)
+        best = None if outcome.best is None else self._runs.get(outcome.best)
         with _refusals():
             if best is not None:
                 tags |= {"lethe.best_trial": str(outcome.best), "lethe.best_run": best.id}
-                refused = self._best(
-                    parent, outcome, f"trial {outcome.best} after epoch {best.epochs}", best.epochs
-                )
-            self._log(parent, tags=tags)
-            self._client.set_terminated(parent.id, STATUS[outcome.state])
-        if refused is not None:
-            raise Refused(f"the best model was not logged: {refused}")
+                self._best(parent, outcome, f"trial {outcome.best} after epoch {best.epochs}", best.epochs)
+            # Before the model, which may not be taken: the run is not to stay open for it.
+            if not self._over:
+                self._log(parent, tags=tags)
+                self._client.set_terminated(parent.id, STATUS[outcome.state])
+                self._over = True
+        if best is not None:
+            self._model(parent, outcome)
 
-    def _best(self, parent: _Run, outcome: Outcome, which: str, epoch: int) -> Exception | None:
-        """Its metrics and model, where they are not there from a run before; why there is no model."""
+    def _best(self, parent: _Run, outcome: Outcome, which: str, epoch: int) -> None:
+        """Its metrics, where they are not there from a run before."""
         from mlflow.entities import Metric
-        from mlflow.exceptions import MlflowException
 
+        if self._former.get("lethe.best") == which:
+            return
+        tags = {"lethe.best": which}
+        metrics = [Metric(_key(name), value, now(), epoch) for name, value in outcome.metrics.items()]
+        self._log(parent, metrics=[metrics], tags=tags)
+        self._former = tags
+
+    def _model(self, parent: _Run, outcome: Outcome) -> None:
+        """The best one, where it is not there from a run before."""
         from lethe.tracking.mlflow_model import log
 
-        tags, refused = {"lethe.best": which}, None
-        if self._former.get("lethe.best") == which:
-            self._tracker.model_uri = self._former.get("lethe.model")
-        else:
-            metrics = [Metric(_key(name), value, now(), epoch) for name, value in outcome.metrics.items()]
-            self._log(parent, metrics=[metrics], tags=tags)
-            self._former = tags
-        if self._tracker.model and outcome.model is not None and "lethe.model" not in self._former:
+        uri = self._former.get("lethe.model")
+        if uri is None and self._tracker.model and outcome.model is not None:
+            refused = None
             try:
-                tags["lethe.model"] = log(self._client, self._experiment, parent.id, outcome)
-                self._tracker.model_uri = tags["lethe.model"]
-            except (MlflowException, OSError):
-                # The server's; also of an upload, which has requests' errors.
-                raise
+                uri = log(self._client, self._experiment, parent.id, outcome)
             except Exception as error:
-                # Of the model: the runs are not to stay open for it.
-                refused = error
-        self._log(parent, tags=tags)
-        self._former = tags | self._former
-        return refused
+                if _passes(error):
+                    raise
+                refused = str(error).strip()
+            if uri is None:
+                # Outside of the handler: it is this that the user is told, not what is below it.
+                raise Refused(f"the best model was not logged: {refused}")
+            self._former = {**self._former, "lethe.model": uri}
+        if uri is not None:
+            self._log(parent, tags={"lethe.model": uri})
+        self._tracker.model_uri = uri
 
     def close(self) -> None:
         self._environment.leave()
@@ -273,6 +284,17 @@ def _refusals() -> Iterator[None]:
         if error.error_code in REFUSALS:
             raise Refused(str(error)) from error
         raise
+
+
+def _passes(error: Exception) -> bool:
+    """Whether another try may do: of the server's errors, also of an upload, which are requests', those that
+    no client's fault is. What the model itself raises stays."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return bool(error.get_http_status_code() >= SERVERS)
+    answer = getattr(error, "response", None)
+    return isinstance(error, OSError) and (answer is None or answer.status_code >= SERVERS)
 
 
 def _tag(name: str, value: str) -> str:
