@@ -59,7 +59,8 @@ class Function:
         its weights, gradients and optimizer's state (PyTorch's FSDP), for models that one does not hold.
     strategy: of a trial on several workers, for models of Keras on TensorFlow: "multi_worker_mirrored", its
         MultiWorkerMirroredStrategy, under which the function runs. Its workers' ports ask for no token: other
-        users of the hosts of the trial's workers can reach them, and run what they like as their user.
+        users of the hosts of the trial's workers, and whoever can send with their addresses, can reach them,
+        and run what they like as their user.
     precision: what a module of PyTorch computes in: "float32", or "bfloat16" where its accuracy is enough
         (autocast). Weights and what it returns stay float32.
     environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and

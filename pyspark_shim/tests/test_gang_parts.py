@@ -81,7 +81,8 @@ def test_seeds_of_ranks_differ_and_the_first_is_the_trial_s() -> None:
 
 
 def test_a_port_admits_the_addresses_that_are_said() -> None:
-    """Of a listener on all addresses, made by whoever: the kernel drops what others send."""
+    """Of a listener on all addresses, made by whoever: the kernel drops what others send, from its first
+    moment on."""
 
     def reaches(source: str) -> bool:
         try:
@@ -93,11 +94,14 @@ def test_a_port_admits_the_addresses_that_are_said() -> None:
     with ports.reserve() as reserved:
         port = reserved.getsockname()[1]
         with socket.socket(reserved.family) as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             server.bind(("", port))
+            ports.expect(reserved, ["2001:db8::1", "127.0.0.1", "192.0.2.1"])
+            assert not reaches("127.0.0.1"), "it does not listen yet"
             server.listen()
-            assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [True, True]
+            assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [True, False]
             ports.admit(port, ["2001:db8::1", "127.0.0.1", "192.0.2.1"])
+            reserved.close()
             assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [True, False]
             ports.admit(port, ["2001:db8::1", "127.0.0.2"])
             assert [reaches("127.0.0.1"), reaches("127.0.0.2")] == [False, True]

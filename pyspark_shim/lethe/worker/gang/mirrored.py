@@ -23,6 +23,8 @@ from lethe.worker.gang.watch import Watch
 
 #: Where TensorFlow looks for the ranks.
 CONFIG = "TF_CONFIG"
+#: Its server shares its port with the socket that keeps others from it.
+SHARED = "TF_GRPC_REUSE_PORT"
 #: Ranks that have come to the same end wait so long for each other's last collective, seconds.
 LAST = 10.0
 #: Of a model's methods, what their datasets are for.
@@ -93,14 +95,18 @@ class Mirrored:
             workers = self._gathered("address", f"{f'[{host}]' if ':' in host else host}:{self._port}")
             hosts = {host_of(worker) for worker in workers}
             reach = self._gathered("senders", " ".join(sorted(ports.senders(hosts))))
+            senders = {address for some in reach for address in some.split()}
             os.environ[CONFIG] = json.dumps(
                 {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
             )
+            os.environ[SHARED] = "true"
             _begin()
             try:
+                # It listens on all addresses, takes whoever comes for one of the ranks, and waits for them with
+                # Python's lock: no thread could look after its sockets meanwhile.
+                ports.expect(reserved, senders)
                 self.strategy = Strategy()
-                # It listens on all addresses, and takes whoever comes for one of the ranks.
-                ports.admit(self._port, {address for some in reach for address in some.split()})
+                ports.admit(self._port, senders)
             except BaseException:
                 self._end()
                 raise
@@ -164,7 +170,8 @@ class Mirrored:
             return True
 
     def _end(self) -> None:
-        os.environ.pop(CONFIG, None)
+        for name in (CONFIG, SHARED):
+            os.environ.pop(name, None)
         # TensorFlow's server has no end of its own.
         ports.close(self._port)
 
