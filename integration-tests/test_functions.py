@@ -180,6 +180,21 @@ def test_a_worker_that_dies_costs_its_attempt_only() -> None:
     assert any("died: exit status: 3" in text for text in notices), list(notices)
 
 
+def test_a_trial_that_breaks_its_worker_costs_the_next_one_nothing() -> None:
+    def train(hparams: dict[str, Any]) -> float:
+        if hparams["x"] % 2 == 1:
+            # What is tidied up after a trial is no more: so is a GPU's memory after an error of the GPU.
+            Path.cwd().rmdir()
+            raise ValueError("broken")
+        return float(os.getpid())
+
+    space = lethe.SearchSpace(x=lethe.ordinal(*range(8)))
+    result = run(train, None, search(8, space=space, optimizer=lethe.Grid()), slots=1)
+    assert list(result.trials["state"]) == ["finished", "failed"] * 4
+    assert list(result.trials["attempts"]) == [1] * 8
+    assert result.trials["value"].nunique() == 4, "another process has taken its place"
+
+
 def test_every_report_arrives() -> None:
     def train(reporter: Any) -> None:
         for step in range(100_000):
@@ -196,6 +211,10 @@ def test_reports_that_make_no_sense_are_errors_of_the_function() -> None:
         (
             lambda reporter: reporter.broadcast("fast", 1),
             "TypeError: the metric 'value' must be a number, not str",
+        ),
+        (
+            lambda reporter: reporter.broadcast({"value": 1.0, "loss": 10**400}),
+            "TypeError: the metric 'loss' must be a number, not int",
         ),
         (
             lambda reporter: reporter.broadcast(1.0, -1),

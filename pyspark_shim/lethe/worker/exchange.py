@@ -73,12 +73,15 @@ class Exchange:
         self.send({"type": "hello", **hello, "pid": os.getpid(), "device": device})
         threading.Thread(target=self._listen, name="lethe-exchange", daemon=True).start()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any], *, last: bool = False) -> None:
+        """last: nothing follows. The executor takes it for this process's end, and hands it no attempt."""
         # What is no text in UTF-8, as of a file's name, is replaced: the other side would refuse all of it.
         text = json.dumps(message, allow_nan=False, ensure_ascii=False)
         data = pa.py_buffer(text.encode("utf-8", "replace"))
         with self._sending:
             self._writer.write_metadata(data)
+            if last:
+                self._writer.done_writing()
 
     def jobs(self) -> Iterator[Job]:
         """One after the other, until the executor needs no more."""

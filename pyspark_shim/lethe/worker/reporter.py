@@ -172,7 +172,7 @@ def _number(value: Any, name: str) -> float | None:
     """None where it is no finite number: it travels as null."""
     try:
         found = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(
             f"the metric {name!r} must be a number, not {type(value).__name__}: {error}"
         ) from None

@@ -34,26 +34,34 @@ def run(bundle: Bundle, job: Job, exchange: Exchange, printed: Printed) -> None:
     outbox = Outbox(exchange, printed, spec["trial"], spec["attempt"], speaks)
     attempt = _Attempt(bundle, job, exchange, outbox)
     outcome, weights = attempt.run()
-    first, end = attempt.began, time.monotonic()
+    workers, first, end = attempt.workers, attempt.began, time.monotonic()
+    # What the function was given goes with it.
+    del attempt
     timing = {"idle_s": 0.0, "setup_s": 0.0, "train_s": 0.0}
     if first is not None:
         idle = 0.0 if _previous_end is None else first - _previous_end
         timing = {"idle_s": idle, "setup_s": first - job.arrived, "train_s": end - first}
     outbox.close()
-    if attempt.workers.spent and outcome["type"] != "failed":
+    failed = outcome["type"] == "failed"
+    if workers.spent and not failed:
         # Its end is the attempt's, so that no other is handed to it.
         print(f"lethe: {outcome.get('error', 'the attempt was broken off')}", file=sys.__stderr__, flush=True)
         os._exit(1)
+    # What has failed may have broken the process, as an error of the GPU does: another takes its place before
+    # the slot has its next trial.
+    last = workers.spent or (failed and not _is_tidied())
     ended = {"type": "ended", "trial": spec["trial"], "attempt": spec["attempt"]}
-    exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights})
+    exchange.send({**ended, "outcome": outcome, "timing": timing, "weights": weights}, last=last)
     _previous_end = time.monotonic()
     # After its own word: workers whose connections this ends are asked for theirs.
-    attempt.workers.leave(outcome["type"])
-    if attempt.workers.spent:
+    workers.leave(outcome["type"])
+    if last:
         os._exit(1)
-    # Where this fails, as after an error of the GPU, the process ends, and another takes its place.
-    del attempt
-    _tidy()
+    if not failed:
+        _tidy()
+    mirrored = sys.modules.get("lethe.worker.gang.mirrored")
+    if mirrored is not None:
+        mirrored.tidy()
 
 
 class _Attempt:
@@ -174,13 +182,24 @@ class _Attempt:
         return str(self._run["weights"])
 
 
+def _is_tidied() -> bool:
+    try:
+        _tidy()
+    except Exception as error:
+        print(raised("tidying after a trial that failed", error), file=sys.__stderr__, flush=True)
+        return False
+    return True
+
+
 def _tidy() -> None:
-    """What the function has left goes before the next trial comes, memory of GPUs too."""
+    """What the function has left goes before the next trial comes, memory of GPUs too.
+
+    Raises what the GPU has against it: after an error of its own it computes no more in this process.
+    """
     gc.collect()
-    mirrored = sys.modules.get("lethe.worker.gang.mirrored")
-    if mirrored is not None:
-        mirrored.tidy()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        # Where there is nothing to free, to empty the cache asks the GPU nothing.
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
     folder.clear()
