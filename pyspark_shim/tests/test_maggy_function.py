@@ -10,6 +10,7 @@ import pytest
 from torch import nn
 
 import lethe
+from lethe import context
 from lethe.experiment.code import source
 from lethe.maggy import tensorboard
 from lethe.maggy.ablation import AblationStudy
@@ -72,6 +73,38 @@ def test_modules_and_hyperparameters_of_a_training() -> None:
 
     given = TorchDistributedConfig(nn.Linear, hparams={"lr": 0.5, "layers": [3, 4]}, workers=1)
     assert run(on_module, given, hparams={"lr": 0.5}) == 3.0
+
+
+class Pretrained(nn.Linear):
+    """As a module of Transformers."""
+
+    sizes = (2, 2)
+
+    @classmethod
+    def from_pretrained(cls) -> "Pretrained":
+        return cls(*cls.sizes)
+
+
+def test_a_module_s_class_methods_make_modules_that_are_trained_together() -> None:
+    def on_module(module: Any) -> int:
+        made = [module(2, 2), module.from_pretrained()]
+        assert [type(one) for one in made] == [Pretrained, Pretrained]
+        assert module.sizes == (2, 2)
+        return module.__name__ == "Pretrained" and [one in together for one in made].count(True)
+
+    given = TorchDistributedConfig(Pretrained, workers=2)
+    together: list[Any] = []
+
+    def mark(model: Any) -> Any:
+        together.append(model)
+        return model
+
+    call = translate(on_module, given).train.train
+    context.enter(0, 2, mark)
+    try:
+        assert call() == 2
+    finally:
+        context.enter(0, 1)
 
 
 def test_data_are_processed_where_the_function_runs() -> None:

@@ -118,14 +118,32 @@ def _together(model: Any) -> Any:
         return model
     if isinstance(model, list | tuple):
         return type(model)(_together(one) for one in model)
-    if not isinstance(model, type):
-        return context.parallel(model)
+    return _Together(model) if isinstance(model, type) else context.parallel(model)
 
-    @functools.wraps(model, updated=())
-    def make(*given: Any, **named: Any) -> Any:
-        return context.parallel(model(*given, **named))
 
-    return make
+class _Together:
+    """A class in whose place this is called, and asked for its attributes: the modules that it makes, by its
+    class methods too (`from_pretrained`), are trained together."""
+
+    def __init__(self, model: type[Any]) -> None:
+        functools.update_wrapper(self, model, updated=())
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return context.parallel(self.__wrapped__(*given, **named))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":
+            # A copy before it has any.
+            raise AttributeError(name)
+        found = getattr(self.__wrapped__, name)
+        if not inspect.ismethod(found):
+            return found
+
+        @functools.wraps(found)
+        def make(*given: Any, **named: Any) -> Any:
+            return context.parallel(found(*given, **named))
+
+        return make
 
 
 class Reporter:
