@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lethe import process
 from lethe.errors import ConfigError, InstallError, LetheError
@@ -144,10 +146,20 @@ def _closure(names: Iterable[str]) -> Iterator[tuple[str, importlib.metadata.Dis
 
 
 def _files(distribution: importlib.metadata.Distribution) -> Iterator[tuple[Path, str]]:
-    """Each installed file, and where it goes within the environment."""
+    """Each installed file, and where it goes within the environment.
+
+    Raises InstallError where they are not known, or are not its code.
+    """
+    name = distribution.metadata["Name"]
     if distribution.files is None:
+        raise InstallError(f"{name} was installed without a list of its files; install it with pip")
+    # Of PEP 610.
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        folder = shlex.quote(unquote(urlsplit(origin["url"]).path))
         raise InstallError(
-            f"{distribution.metadata['Name']} was installed without a list of its files; install it with pip"
+            f"{name} is installed as editable, and its code is not in this environment; install it without -e: "
+            f"pip install {folder}"
         )
     for file in distribution.files:
         # "../../../bin/tqdm" lies beside the packages; what is missing has been removed since.

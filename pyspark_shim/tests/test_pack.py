@@ -1,5 +1,6 @@
 """What `lethe.pack` takes and refuses; `make test-places` ships an archive and trains with it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,23 @@ def test_a_packed_environment_s_libtorch_is_found(monkeypatch: pytest.MonkeyPatc
     assert version.libtorch() == version.require_torch()
     monkeypatch.setattr(version, "PACKED", tmp_path)
     assert version.libtorch() == tmp_path
+
+
+def test_a_package_that_is_editable_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As PEP 660 has it: the environment has a path to the code, not the code."""
+    (tmp_path / "__editable__.mine-1.0.pth").write_text("/home/me/my mine/src\n")
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "RECORD").write_text("__editable__.mine-1.0.pth,,\nmine-1.0.dist-info/METADATA,,\n")
+    origin = {"url": "file:///home/me/my%20mine", "dir_info": {}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(tmp_path)
+    found = dict(pack._closure(["mine"]))["mine"]
+    assert len(list(pack._files(found))) == 2
+    (info / "direct_url.json").write_text(json.dumps({**origin, "dir_info": {"editable": True}}))
+    with pytest.raises(InstallError, match=r"^mine is .*: pip install '/home/me/my mine'$"):
+        list(pack._files(found))
 
 
 def test_an_output_that_spark_cannot_unpack_is_refused() -> None:
