@@ -1,6 +1,7 @@
 """Datasets of Spark: types that only it has, its credentials, and what becomes of what was put."""
 
 import os
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import boto3
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as pf
 import pytest
 from moto.server import ThreadedMotoServer
 from searches import search, training
@@ -94,6 +96,56 @@ def test_a_dataset_that_was_dropped_is_put_again_when_it_is_used(spark: Any) -> 
     data.unpersist()
     assert data.source.name != name
     assert np.array_equal(data.train.to_numpy()[0], before)
+
+
+def test_an_arrow_table_has_the_same_types_and_rows_with_spark_as_without(spark: Any) -> None:
+    rows = 100
+    number = np.arange(rows)
+    pairs = {
+        name: pa.array(np.stack([number % 200, number % 3], 1).astype(name).tolist(), pa.list_(kind))
+        for name, kind in (
+            ("uint8", pa.uint8()),
+            ("uint16", pa.uint16()),
+            ("uint32", pa.uint32()),
+            ("uint64", pa.uint64()),
+            ("float16", pa.float16()),
+        )
+    }
+    pixels = np.arange(rows * 6, dtype="uint8").reshape(rows, 2, 3)
+    images = pa.array(pixels.tolist(), pa.list_(pa.list_(pa.uint8(), 3), 2))
+    columns = pairs | {
+        "images": images,
+        "byte": pa.array(number, pa.uint8()),
+        "wide": pa.array([Decimal(int(i)) for i in number], pa.decimal256(50, 2)),
+        "at": pa.array(number * 1_000_000_007, pa.timestamp("ns")),
+        "text": pa.array([str(i) for i in number], pa.string_view()),
+    }
+    table = pa.table(columns)
+    inputs = {name: name for name in columns}
+
+    def data() -> lethe.Dataset:
+        return lethe.Dataset.from_arrow(table, inputs, dates="number").shuffle(False)
+
+    def seen(how: dict[str, Any]) -> pa.Table:
+        """As a function gets it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "rows.arrow")
+
+            def write(dataset: Any) -> float:
+                pf.write_feather(dataset.train.to_arrow(), path, "uncompressed")
+                return 0.0
+
+            what = lethe.Single(metric="none", direction="min")
+            lethe.lagom(write, data(), what, quiet=True, slots=1, **how)
+            return pf.read_table(path, memory_map=False)
+
+    with_spark, without = seen({}), seen({"spark": False})
+    assert with_spark.schema == without.schema
+    assert with_spark.equals(without)
+    found = data().train.to_numpy()
+    assert found["images"].dtype == np.uint8
+    np.testing.assert_array_equal(found["images"], pixels)
+    assert found["uint16"].tolist() == np.stack([number % 200, number % 3], 1).tolist()
 
 
 def test_an_arrow_table_goes_through_spark_as_it_is(spark: Any) -> None:

@@ -281,7 +281,7 @@ def proxy(server: Server, method: str, path: str, status: int) -> Iterator[str]:
                 answer = connection.getresponse()
                 self.answer(answer.status, answer.getheader("Content-Type", ""), answer.read())
 
-        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
+        do_POST = do_PUT = do_PATCH = do_GET
 
         def answer(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)

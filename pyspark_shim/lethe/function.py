@@ -61,8 +61,9 @@ class Function:
         MultiWorkerMirroredStrategy, under which the function runs. Its workers' ports ask for no token: other
         users of the hosts of the trial's workers, and whoever can send with their addresses, can reach them,
         and run what they like as their user.
-    precision: what a module of PyTorch computes in: "float32", or "bfloat16" where its accuracy is enough
-        (autocast). Weights and what it returns stay float32.
+    precision: what the argument `model`, a module of PyTorch, computes in: "float32", or "bfloat16" where its
+        accuracy is enough (autocast). Weights and what it returns stay float32. A model that the function
+        makes itself computes as the function says: `torch.autocast`.
     environment: further environment variables. Of its task's it has PATH, HOME, TMPDIR, LANG, TZ and
         LD_LIBRARY_PATH.
 
@@ -94,6 +95,11 @@ class Function:
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"Function: precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+            )
+        if self.precision != "float32" and "model" not in self.arguments:
+            raise ConfigError(
+                f"Function: precision is that of the argument `model`, and {self.name} takes none; give "
+                "the model's generator and take what it makes, or use torch.autocast in the function"
             )
         for name, value in self.environment.items():
             if not isinstance(name, str) or not isinstance(value, str):

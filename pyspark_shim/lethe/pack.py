@@ -158,7 +158,7 @@ def _files(distribution: importlib.metadata.Distribution) -> Iterator[tuple[Path
     if origin.get("dir_info", {}).get("editable"):
         folder = shlex.quote(unquote(urlsplit(origin["url"]).path))
         raise InstallError(
-            f"{name} is installed as editable, and its code is not in this environment; install it without -e: "
+            f"{name} is installed as editable, its code is not in this environment; install it without -e: "
             f"pip install {folder}"
         )
     for file in distribution.files:

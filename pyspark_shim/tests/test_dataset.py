@@ -230,20 +230,3 @@ def test_categories_of_polars_are_strings() -> None:
     found = fitted(source.table.to_batches()[0], source.schema)  # type: ignore[attr-defined]
     assert found.to_pydict() == {"plain": ["a", "b", "c"], "coded": ["y", "x", None]}
     assert found.schema.types == [pa.large_string()] * 2
-
-
-def test_types_that_spark_does_not_know_are_widened_for_its_tasks() -> None:
-    rows = pa.table(
-        {
-            "u": pa.array([255], pa.uint8()),
-            "h": pa.array([1.5], pa.float16()),
-            "big": pa.array([2**63], pa.uint64()),
-        }
-    )
-    source = ArrowSource(rows, ["u", "h"])
-    source.widen()
-    assert source.schema == pa.schema([("u", pa.int16()), ("h", pa.float32())])
-    assert source.table.schema == source.schema
-    assert source.table.to_pylist() == [{"u": 255, "h": 1.5}]
-    with pytest.raises(lethe.DataError, match="the column 'big' cannot be given to Spark as int64"):
-        ArrowSource(rows, ["big"]).widen()

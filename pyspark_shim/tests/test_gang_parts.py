@@ -1,5 +1,6 @@
 """What workers of one trial need to know of their rows, their addresses and each other's errors."""
 
+import os
 import queue
 import socket
 from typing import Any
@@ -39,6 +40,23 @@ def test_slices_of_a_batch_add_up_and_none_is_empty(world: int, drop_last: bool)
         assert all(rows for rows, _ in step)
         counted = [row for rows, share in step if share for row in rows]
         assert counted == list(range(number * 5, min(23, number * 5 + 5)))
+
+
+def test_after_its_batches_a_rank_counts_as_an_equal_part_again() -> None:
+    batches = pa.table({"label": range(5)}).to_batches(max_chunksize=2)
+    shares = Shares(1, 2)
+    seen = []
+    for batch, share in shares.follow(iter(batches), iter([4, 4, 1]), lambda: batches[0]):
+        shares.drawn(batch, share)
+        seen.append(shares.current)
+    assert seen == [0.5, 0.5, 1.0]
+    assert shares.current == 0.5
+    # What was drawn last knows its own share.
+    torch = pytest.importorskip("torch")
+    last = shares.drawn({"label": torch.ones(1)}, 0.25)
+    shares.current = 0.5
+    shares.of(last)
+    assert shares.current == 0.25
 
 
 def test_an_interface_has_the_address_or_its_network() -> None:
@@ -148,3 +166,26 @@ def test_a_group_that_did_not_come_about_does_not_change_the_names_of_the_next()
         assert dist.distributed_c10d._get_default_group().group_name == "0"
     finally:
         group.close()
+
+
+def test_interfaces_that_the_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch.distributed as dist
+
+    from lethe.worker.gang.group import Group
+
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "^docker")
+
+    def during_and_after() -> list[tuple[str | None, str | None]]:
+        group = Group(dist.HashStore(), 0, 1, "lo")  # type: ignore[arg-type]
+        found = []
+        for end in (group.close, lambda: None):
+            found.append((os.environ.get("GLOO_SOCKET_IFNAME"), os.environ.get("NCCL_SOCKET_IFNAME")))
+            end()
+        return found
+
+    assert during_and_after() == [("lo", "^docker"), (None, "^docker")]
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.delenv("NCCL_SOCKET_IFNAME")
+    # Not each interface whose name begins so.
+    assert during_and_after() == [("lo", "=lo"), ("lo", None)]

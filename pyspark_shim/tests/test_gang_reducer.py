@@ -18,7 +18,8 @@ from lethe.worker.gang.shares import Shares
 
 
 class Net(nn.Module):
-    """A part that only the second rank uses, one that nobody does, and one that is frozen at first."""
+    """A part that only the second rank uses, one that nobody does, one that is frozen at first, and weights
+    that have no gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +27,8 @@ class Net(nn.Module):
         self.norm, self.out, self.unused = nn.BatchNorm1d(6), nn.Linear(6, 1), nn.Linear(2, 2)
         self.words = nn.Embedding(7, 6, sparse=True)
         self.first.requires_grad_(False)
+        self.codes = nn.Parameter(torch.tensor([300, 5], dtype=torch.int16), requires_grad=False)
+        self.mask = nn.Parameter(torch.tensor([True, False]), requires_grad=False)
 
     def forward(self, x: torch.Tensor, some: bool = False) -> torch.Tensor:
         words = self.words((x[:, 0] * 7).long())
@@ -95,6 +98,8 @@ def rank_main(rank: int, folder: str) -> None:
             # Rank 0's count.
             model.out.weight.add_(1.0)
             model.norm.running_mean.add_(3.0)
+            model.codes.add_(1)
+            model.mask.logical_not_()
     replicate(model, shares)
     assert type(model) is Net
     begun = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -17,7 +17,7 @@ from lethe.dataset.preprocessing import Preprocessing, learned
 from lethe.dataset.put import stored
 from lethe.dataset.query import mentions
 from lethe.dataset.recipe import Compiled, Recipe, compiled
-from lethe.dataset.source import ArrowSource, Origin, Source
+from lethe.dataset.source import Origin, Source
 from lethe.errors import DataError
 
 
@@ -52,8 +52,6 @@ class Placed:
         source = self.source
         if isinstance(source, FilesSource):
             return source.created(self.owner)
-        if isinstance(source, ArrowSource) and self.owner.session is not None:
-            source.widen()
         return stored(self.owner, source)
 
     def _ask(self, queries: list[str]) -> Mapping[str, pa.DataType]:

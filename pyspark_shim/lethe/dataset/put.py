@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lethe import flight
 from lethe.application.application import Application, Stored
 from lethe.dataset.columns import width
-from lethe.dataset.frame import frame_of
-from lethe.dataset.source import ArrowSource, Source, SparkSource
+from lethe.dataset.frame import frame_of, reading
+from lethe.dataset.source import ArrowSource, Source, SparkSource, TableSource
 from lethe.errors import DataError, ExperimentError
 from lethe.session.base import Job, Session
 from lethe.session.failure import crashed, explain
 from lethe.task.put import SCHEMA, fitted, put_partition, put_task
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 #: Partitions that an Arrow table is put in.
 LOCAL_PARTITIONS = 4
@@ -42,9 +45,8 @@ def stored(application: Application, source: Source, started: Started = lambda j
         _renew(application, source)
     try:
         if application.session is not None:
-            parts = _put_from_spark(
-                application, application.session, _spark_source(application.session, source), source, started
-            )
+            assert isinstance(source, TableSource)
+            parts = _put_from_spark(application, application.session, source, started)
         elif isinstance(source, ArrowSource):
             application.peer.call("dataset.create", {"dataset": source.name})
             parts = _put_from_here(application, source)
@@ -92,8 +94,9 @@ def put_again(application: Application, source: Source, started: Started) -> str
             assert isinstance(source, ArrowSource)
             rows = _put_from_here(application, source, missing)
         else:
-            whole = _spark_source(application.session, source)
-            rows = _run(application, application.session, whole, source.name, missing, started) or []
+            assert isinstance(source, TableSource)
+            frame = _frame_of(application.session, source)
+            rows = _run(application, application.session, source, frame, missing, started) or []
         if rows and len(rows) != len(located):
             return f"it has {len(rows)} partitions now, and had {len(located)}"
         refused = next((row for row in rows if row["error"] is not None and not row["lost"]), None)
@@ -102,22 +105,24 @@ def put_again(application: Application, source: Source, started: Started) -> str
     raise ExperimentError(f"partitions were lost again and again while they were put ({RETRIES + 1} tries)")
 
 
-def _spark_source(session: Session, source: Source) -> SparkSource:
-    """An Arrow table goes through Spark, whose tasks put it where the slots are."""
-    if isinstance(source, SparkSource):
-        return source
-    assert isinstance(source, ArrowSource)
-    return SparkSource(frame_of(session.spark, source.table), source.features, source.label)
+def _frame_of(session: Session, source: TableSource) -> DataFrame:
+    """What the tasks of `_run` read. Arrow tables go through Spark too: its tasks are where the slots are."""
+    if isinstance(source, ArrowSource):
+        return frame_of(session.spark, source.table)
+    assert isinstance(source, SparkSource)
+    columns = [source.frame["`" + column.replace("`", "``") + "`"] for column in source.columns]
+    return source.frame.select(*columns)
 
 
 def _put_from_spark(
-    application: Application, session: Session, source: SparkSource, origin: Source, started: Started
+    application: Application, session: Session, source: TableSource, started: Started
 ) -> list[dict[str, Any]]:
+    frame = _frame_of(session, source)
     for attempt in range(RETRIES + 1):
         if attempt:
-            _renew(application, origin)
-        application.peer.call("dataset.create", {"dataset": origin.name})
-        rows = _run(application, session, source, origin.name, None, started, last=attempt == RETRIES)
+            _renew(application, source)
+        application.peer.call("dataset.create", {"dataset": source.name})
+        rows = _run(application, session, source, frame, None, started, last=attempt == RETRIES)
         if rows is None:
             continue
         failed = [row for row in rows if row["error"] is not None]
@@ -132,8 +137,8 @@ def _put_from_spark(
 def _run(
     application: Application,
     session: Session,
-    source: SparkSource,
-    name: str,
+    source: TableSource,
+    frame: DataFrame,
     only: frozenset[int] | None,
     started: Started,
     *,
@@ -144,13 +149,14 @@ def _run(
 
     Raises what Spark said if it cannot compute the DataFrame.
     """
-    columns = [source.frame["`" + column.replace("`", "``") + "`"] for column in source.columns]
-    task = put_task(application.request, name, source.schema, source.features, only)
+    task = put_task(application.request, source.name, source.schema, source.features, only)
+    if isinstance(source, ArrowSource):
+        task = reading(task)
     job = Job(
         session,
         f"lethe-put-{secrets.token_hex(6)}",
         "lethe: put a dataset on the executors",
-        lambda: source.frame.select(*columns).mapInArrow(task, SCHEMA).collect(),
+        lambda: frame.mapInArrow(task, SCHEMA).collect(),
     ).start()
     started(job)
     try:

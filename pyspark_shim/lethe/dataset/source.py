@@ -10,23 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lethe.dataset.columns import can_be_put, check_exists, stored_type
-from lethe.errors import DataError
 from lethe.session.base import Session
 from lethe.session.find import session_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-
-#: What Spark has instead of types that it does not know.
-_SPARK = {
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.int64(),
-    pa.float16(): pa.float32(),
-    pa.date64(): pa.date32(),
-}
 
 
 class Source(ABC):
@@ -111,23 +99,6 @@ class ArrowSource(TableSource):
 
     def session(self) -> None:
         return None
-
-    def widen(self) -> None:
-        """Gives columns whose types Spark does not know the next one that it does: the tasks of a session put
-        them.
-
-        Raises DataError if a value does not fit.
-        """
-        for place, (name, kind) in enumerate(self.kinds.items()):
-            wider = _SPARK.get(stored_type(kind), stored_type(kind))
-            if wider == kind:
-                continue
-            try:
-                widened = self.table.column(place).cast(wider)
-            except pa.ArrowInvalid as error:
-                raise DataError(f"the column {name!r} cannot be given to Spark as {wider}: {error}") from None
-            self.table = self.table.set_column(place, name, widened)
-            self.kinds[name] = wider
 
 
 class Origin(ABC):

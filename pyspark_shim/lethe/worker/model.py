@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from lethe.experiment.blame import raised
 from lethe.model.inputs import Inputs
 from lethe.worker import precision, seeding
 from lethe.worker.gang.face import Workers
-from lethe.worker.tree import Arrays, encode
+from lethe.worker.tree import Arrays, TreeError, array_of
 
 #: What a generator may ask for by name.
 ARGUMENTS = ("hparams", "inputs")
@@ -32,6 +33,8 @@ class Models:
         self._workers, self._precision = workers, precision
         self._last: Any = None
         self._snapshot: Arrays | None = None
+        #: That weights cannot be kept.
+        self._said = False
 
     def make(self) -> Any:
         """What the generator makes, on this worker's device, and trained with the trial's other workers. The
@@ -50,7 +53,7 @@ class Models:
     def snapshot(self) -> None:
         """Keeps a copy of the weights as they are."""
         if self._workers.rank == 0 or self._workers.sharded:
-            self._snapshot = self._weights()
+            self._snapshot = self._kept_now()
 
     def restore(self, weights: Arrays) -> None:
         """A snapshot that was taken before the trial was paused."""
@@ -58,8 +61,22 @@ class Models:
             self._snapshot = weights
 
     def kept(self) -> Arrays:
-        """Those of the snapshot, if there is one, else as they are; none of what is no torch module."""
-        return self._weights() if self._snapshot is None else self._snapshot
+        """Those of the snapshot, if there is one, else as they are; none of what is no torch module, and none
+        where they cannot be kept, which is said once."""
+        return self._kept_now() if self._snapshot is None else self._snapshot
+
+    def _kept_now(self) -> Arrays:
+        try:
+            return self._weights()
+        except Exception as error:
+            # Of a model in parts all workers fail alike or none may go on: it is made whole by all at once.
+            if self._workers.sharded and not isinstance(error, TreeError):
+                raise
+            # The trial's values are worth more than its weights.
+            if not self._said:
+                print(raised("keeping the model's weights", error), file=sys.stderr)
+            self._said = True
+            return {}
 
     def _weights(self) -> Arrays:
         torch = sys.modules.get("torch")
@@ -71,7 +88,7 @@ class Models:
             module = module.module
         from lethe.model.weights import named
 
-        return {name: encode(tensor, "x")[1]["x0"] for name, tensor in named(module).items()}
+        return {name: array_of(tensor, f"the weight {name}") for name, tensor in named(module).items()}
 
     def at_hand(self) -> Arrays:
         """The snapshot, and without one the weights as they are where this worker has them."""

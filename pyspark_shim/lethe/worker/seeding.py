@@ -14,11 +14,28 @@ from typing import Any
 
 
 def _seed_keras(keras: Any, seed: int) -> None:
-    """Its generator, and the numbers in its layers' names, begin anew."""
     with _kept():
         # It would seed the others too.
-        keras.utils.clear_session()
         keras.utils.set_random_seed(seed % 2**32)
+
+
+def _clear_keras() -> None:
+    """The numbers in its layers' names begin anew. Its dtype policy is that of the first trial's begin, which
+    the function's modules have set: what a function sets is its trial's own."""
+    global _policy, _began
+    keras = _imported("keras", "utils")
+    if keras is not None:
+        # Keras 2 keeps its policy elsewhere, and does not clear it.
+        config = getattr(keras, "config", None)
+        if config is not None and not _began:
+            policy = config.dtype_policy()
+            # The default is left to follow `floatx`.
+            _policy = None if policy.name == config.floatx() else policy
+        with _kept():
+            keras.utils.clear_session()
+        if config is not None and _policy is not None:
+            config.set_dtype_policy(_policy)
+    _began = True
 
 
 def _imported(name: str, attribute: str) -> Any:
@@ -51,10 +68,18 @@ _SEEDERS: dict[str, Callable[[Any, int], object]] = {
     "keras": _seed_keras,
 }
 _seed = 0
+#: Whether a trial has begun; Keras's dtype policy then, unless it was the default.
+_began = False
+_policy: Any = None
 
 
 def seed_all(seed: int) -> None:
-    """Seeds what is imported; the rest when it is."""
+    """Begins a trial: seeds what is imported, and the rest when it is."""
+    _clear_keras()
+    _seed_imported(seed)
+
+
+def _seed_imported(seed: int) -> None:
     global _seed
     _seed = seed
     random.seed(seed)
@@ -72,7 +97,7 @@ def of_rank(seed: int, rank: int) -> int:
 
 def go_on(epoch: int) -> None:
     """Seeds all anew, for what comes after the epoch."""
-    seed_all(of_rank(_seed, epoch << 32))
+    _seed_imported(of_rank(_seed, epoch << 32))
 
 
 def watch_imports() -> None:

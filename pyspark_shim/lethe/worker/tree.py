@@ -46,7 +46,7 @@ def encode(value: Any, prefix: str) -> tuple[Any, Arrays]:
         if isinstance(value, np.generic):
             return plain(value.item(), place)
         if torch is not None and isinstance(value, torch.Tensor):
-            return {"t": name(_of_tensor(value, place))}
+            return {"t": name(array_of(value, f"checkpoint.save: {place}"))}
         if isinstance(value, np.ndarray) and str(value.dtype) in _BYTES:
             data = np.ascontiguousarray(value).tobytes()
             return {"r": [name(("uint8", [len(data)], data)), str(value.dtype), list(value.shape)]}
@@ -69,15 +69,18 @@ def encode(value: Any, prefix: str) -> tuple[Any, Arrays]:
     return plain(value, "state"), arrays
 
 
-def _of_tensor(tensor: Any, place: str) -> tuple[str, list[int], bytes]:
+def array_of(tensor: Any, place: str) -> tuple[str, list[int], bytes]:
+    """Of PyTorch's; one whose parts are held by several workers is made whole, by all of them at once.
+
+    Raises TreeError, which begins with `place`, for a dtype that cannot be written.
+    """
     import torch
 
     if hasattr(tensor, "full_tensor"):
-        # A part of it: all workers encode it at once.
         tensor = tensor.full_tensor()
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in (*_DTYPES, "bfloat16"):
-        raise TreeError(f"checkpoint.save: {place} has dtype {dtype}; convert it to float32, say")
+        raise TreeError(f"{place} has dtype {dtype}; convert it to float32, say")
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
     return dtype, list(tensor.shape), data

@@ -52,7 +52,7 @@ class Gradients:
 
 
 class Copies:
-    """Tensors that become those of rank 0."""
+    """Tensors that become those of rank 0. They travel as bytes: collectives do not know each dtype."""
 
     waits = 1
 
@@ -61,14 +61,14 @@ class Copies:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def packed(self, share: float) -> torch.Tensor:
-        packed = torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
+        packed = torch.cat([tensor.detach().reshape(-1).view(torch.uint8) for tensor in self._tensors])
         return packed if self._rank == 0 else packed.zero_()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def unpack(self, packed: torch.Tensor) -> None:
-        pieces = packed.split([tensor.numel() for tensor in self._tensors])
+        pieces = packed.split([tensor.nbytes for tensor in self._tensors])
         for tensor, piece in zip(self._tensors, pieces, strict=True):
-            tensor.copy_(piece.view_as(tensor))
+            tensor.copy_(piece.view(tensor.dtype).view_as(tensor))
 
 
 def _flat(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -12,8 +12,9 @@ import torch.distributed as dist
 
 from lethe.worker.gang.store import GangStore
 
-#: By these Gloo and NCCL are told where to listen, each time that a group is made.
-INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+#: By these Gloo and NCCL are told where to listen, each time that a group is made. NCCL takes a name for the
+#: beginning of names, unless it is told not to.
+INTERFACES = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 #: What taking a group down may take, seconds: NCCL's may wait for a rank that is dead.
 DOWN = 20.0
 
@@ -24,8 +25,9 @@ class Group:
     between its collectives."""
 
     def __init__(self, store: GangStore, rank: int, world: int, interface: str) -> None:
-        # The function may make groups of its own.
-        os.environ.update(dict.fromkeys(INTERFACES, interface))
+        # The function may make groups of its own. What the user has set stays.
+        self._set = [name for name in INTERFACES if name not in os.environ]
+        os.environ.update({name: INTERFACES[name].format(interface) for name in self._set})
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if not dist.is_initialized():
             # Groups are named by their number, and ranks find each other by these names. One that did not
@@ -46,7 +48,7 @@ class Group:
 
     def close(self) -> None:
         """Also where other ranks are gone: their collectives break then."""
-        for name in INTERFACES:
+        for name in self._set:
             os.environ.pop(name, None)
         self._side = None
         if dist.is_initialized():

@@ -102,8 +102,8 @@ class Mirrored:
             os.environ[SHARED] = "true"
             _begin()
             try:
-                # It listens on all addresses, takes whoever comes for one of the ranks, and waits for them with
-                # Python's lock: no thread could look after its sockets meanwhile.
+                # It listens on all addresses, takes whoever comes for one of the ranks, and waits for them
+                # with Python's lock: no thread could look after its sockets meanwhile.
                 ports.expect(reserved, senders)
                 self.strategy = Strategy()
                 ports.admit(self._port, senders)

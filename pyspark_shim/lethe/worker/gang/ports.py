@@ -2,8 +2,8 @@
 may reach it.
 
 Before it listens another socket does, which takes nothing. Of sockets that share a port with SO_REUSEPORT the
-kernel asks a program which of them a connection is for (SO_ATTACH_REUSEPORT_CBPF): the server has those of the
-addresses that are admitted, from its first moment on. Later its own sockets have a filter.
+kernel asks a program which of them a connection is for (SO_ATTACH_REUSEPORT_CBPF): the server has those of
+the addresses that are admitted, from its first moment on. Later its own sockets have a filter.
 """
 
 from __future__ import annotations

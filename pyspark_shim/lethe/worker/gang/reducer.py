@@ -22,8 +22,8 @@ from lethe.worker.gang.shares import Shares
 class Reducer:
     """Of one model.
 
-    parameters: those that are trained now or later. buffers: what is rank 0's after each pass, such as the
-    means of batch norm; integers are left alone.
+    parameters: those that are trained now or later, and integers, which have no gradients. buffers: what is
+    rank 0's after each pass, such as the means of batch norm; integers are left alone.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class Reducer:
         self._sent = 0
         self._under_way: list[tuple[Gradients | Copies, torch.Tensor, Any]] = []
         for parameter in self._parameters:
+            if not (parameter.is_floating_point() or parameter.is_complex()):
+                continue
             trained = parameter.requires_grad
             # A hook also waits for what is frozen so far.
             parameter.requires_grad_(True).register_post_accumulate_grad_hook(partial(_accumulated, self))

@@ -13,7 +13,7 @@ from lethe.worker.gang.shares import Shares
 
 def replicate(module: torch.nn.Module, shares: Shares) -> None:
     """Its backward passes leave the gradients of the whole batch, on all ranks."""
-    if _is_keras(module):
+    if is_keras(module):
         parameters, buffers = _of_keras(module)
         _watch_keras(module, shares)
     else:
@@ -41,7 +41,8 @@ class _Called:
         return self
 
 
-def _is_keras(module: torch.nn.Module) -> bool:
+def is_keras(module: torch.nn.Module) -> bool:
+    """Whether it is a model or a layer of Keras."""
     return any(one.__module__.partition(".")[0] == "keras" for one in type(module).__mro__)
 
 

@@ -86,15 +86,18 @@ class Several:
         torch = sys.modules["torch"]
         if hasattr(type(model), "distribute_strategy"):
             return self._in_tensorflow(model)
-        if not isinstance(model, torch.nn.Module) or not any(True for _ in model.parameters()):
+        if not isinstance(model, torch.nn.Module):
+            return model
+        from lethe.worker.gang.replica import is_keras, replicate
+
+        # Keras's have none before they are built, which is said.
+        if not is_keras(model) and not any(True for _ in model.parameters()):
             return model
         if self.sharded:
             from lethe.worker.gang.sharded import shard
 
             shard(model, self.shares)
         else:
-            from lethe.worker.gang.replica import replicate
-
             replicate(model, self.shares)
         self._made += 1
         return model

@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
+from lethe.errors import LetheError
+from lethe.worker.gang.replica import is_keras
 from lethe.worker.gang.shares import Shares
 
 
@@ -20,7 +22,14 @@ def shard(module: torch.nn.Module, shares: Shares) -> None:
     of containers (`Sequential`, `ModuleList`) are whole only while they are used.
 
     The module's state is read and loaded as that of one worker, by all ranks at once.
+
+    Raises LetheError if there is a model or a layer of Keras in it: those hold on to their whole weights.
     """
+    if any(is_keras(one) for one in module.modules()):
+        raise LetheError(
+            'sharding="full" is for modules of PyTorch, and the model is one of Keras, or has its layers; '
+            "leave out sharding: each worker then holds the whole model"
+        )
     mesh = init_device_mesh(next(module.parameters()).device.type, (shares.world,))
     for container in module.modules():
         if isinstance(container, torch.nn.ModuleList | torch.nn.Sequential) and container is not module:

@@ -30,7 +30,7 @@ class Shares:
         first_row: Callable[[], pa.RecordBatch],
     ) -> Iterator[tuple[pa.RecordBatch, float]]:
         """Each of the rank's slices, with its share. One without rows becomes one row that counts nothing,
-        so that each rank takes the same steps.
+        so that each rank takes the same steps. After the last the current share is an equal part again.
 
         rows: of the whole batches. first_row: any row.
         """
@@ -42,6 +42,7 @@ class Shares:
             else:
                 spare = first_row().select(own.schema.names) if spare is None else spare
                 yield spare.slice(0, 1), 0.0
+        self.current = 1.0 / self.world
 
     def drawn(self, batch: Any, share: float) -> Any:
         """The batch as the function gets it. Its tensors remember their share, for functions that draw the
