@@ -296,9 +296,11 @@ def proxy(server: Server, method: str, path: str, status: int) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         serving = threading.Thread(target=running.serve_forever)
         serving.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        serving.join()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            serving.join()
 
 
 @pytest.mark.parametrize(
