@@ -77,7 +77,7 @@ impl Experiment {
         if self.state.by_number.get(&slot.number) == Some(&key) {
             self.state.by_number.remove(&slot.number);
         }
-        // Another one where it is of a gang that was given up meanwhile.
+        // None where its gang has been given up meanwhile.
         let trial = slot.running.filter(|trial| self.is_running(*trial, slot.attempt))?;
         self.dismiss(trial, out);
         // What it was told is done all the same.

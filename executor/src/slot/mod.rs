@@ -3,11 +3,13 @@
 //! - [`run`]: one slot from the moment that its task opens it until it is released or lost.
 //! - [`ears`]: what it hears meanwhile.
 //! - [`attempt`]: the files of the attempt that a slot runs.
+//! - [`held`]: the view that it holds.
 //! - [`puts`]: its checkpoints on their way to the driver.
-//! - [`worker`]: the slot's worker process and its exchange.
+//! - [`worker`]: the slot's worker process and its exchange; [`interface`]: where NCCL listens.
 
 mod attempt;
 mod ears;
+mod held;
 mod interface;
 mod puts;
 mod run;

@@ -1,7 +1,5 @@
 //! One slot, from the moment that its task opens it until it is released or lost.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lethe_flight::client;
@@ -17,17 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::Host;
 use super::attempt::Attempt;
 use super::ears::{Ears, Heard, driver_gone, task_gone};
+use super::held::{self, Held};
 use super::puts::Arrived;
 use super::worker::{Program, Worker};
-use crate::disk::InUse;
 use crate::memory;
-use crate::view::Built;
 
 /// Workers that may die one after another without ending an attempt, before the slot gives up.
 const DEATHS: u32 = 5;
 
-/// How often a view is built that is evicted at once, for the room of others.
-const VIEWS: u32 = 3;
 /// How long the rows of a rank may take to come and to become its view.
 const VIEW: Duration = Duration::from_secs(150 * 60);
 /// How long an attempt's files may travel, in either direction.
@@ -52,14 +47,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, fatal: false }
     }
-}
-
-/// A view that stays as long as this is held.
-struct Held {
-    /// Of all columns.
-    data: DataSpec,
-    built: Arc<Built>,
-    _in_use: InUse,
 }
 
 /// Whether the slot goes on.
@@ -229,25 +216,10 @@ impl Slot<'_> {
         gone: &CancellationToken,
     ) -> Result<Worker, Failure> {
         if let Some(data) = data {
-            let view = or_gone(gone, self.view(data)).await;
+            let view = or_gone(gone, held::view(self.host, data)).await;
             self.view = Some(view.map_err(|error| Failure { error, fatal: true })?);
         }
         Ok(or_gone(gone, self.start_worker()).await?)
-    }
-
-    async fn view(&self, data: &DataSpec) -> Result<Held> {
-        let Host { views, store, driver, .. } = self.host;
-        for _ in 0..VIEWS {
-            let built = views.get(store, driver, data).await?;
-            if let Some(in_use) = store.disk().use_view(Path::new(&built.view.path)) {
-                let data = DataSpec { without: Vec::new(), ..data.clone() };
-                return Ok(Held { data, built, _in_use: in_use });
-            }
-        }
-        Err(Error::Exhausted(format!(
-            "the view of {} was evicted {VIEWS} times before this slot could use it: raise disk_limit in lethe.Settings",
-            data.dataset
-        )))
     }
 
     fn check_memory(&self, open_slots: u32) -> Result<()> {
@@ -297,7 +269,7 @@ impl Slot<'_> {
         let of_all = DataSpec { without: Vec::new(), ..data.clone() };
         if self.view.as_ref().is_none_or(|held| held.data != of_all) {
             self.view = None;
-            match ears.during(Some((spec.trial, spec.attempt)), VIEW, self.view(&of_all)).await? {
+            match ears.during(Some((spec.trial, spec.attempt)), VIEW, held::view(self.host, &of_all)).await? {
                 Heard::Done(Ok(held)) => self.view = Some(held),
                 Heard::Done(Err(error)) => return Ok(Heard::Done(Err(error))),
                 Heard::Stop => return Ok(Heard::Stop),

@@ -114,7 +114,7 @@ fn ranks_on_gpus_average_their_gradients() {
     let meeting = Memory::default();
     let rank = |rank: u32| {
         let device = Device::Cuda(rank as usize);
-        let gang = Gang::join(Rank { rank, world }, device, &meeting, &attempt()).unwrap();
+        let gang = Gang::join(Rank { rank, world }, device, &meeting, &attempt(), WAIT).unwrap();
         assert!(gang.shared().is_none());
         let weight = Tensor::full([3], f64::from(rank), (Kind::Float, device)).set_requires_grad(true);
         gang.group().broadcast(std::slice::from_ref(&weight)).unwrap();
@@ -172,7 +172,7 @@ fn a_gang_with_and_without_gpus_does_not_begin() {
     let _alone = alone();
     let meeting = Memory::default();
     let rank = |rank: u32, device: Device| {
-        Gang::join(Rank { rank, world: 2 }, device, &meeting, &attempt()).err().unwrap().to_string()
+        Gang::join(Rank { rank, world: 2 }, device, &meeting, &attempt(), WAIT).err().unwrap().to_string()
     };
     let (with, without) = std::thread::scope(|scope| {
         let with = scope.spawn(|| rank(0, Device::Cuda(0)));

@@ -16,7 +16,7 @@ use super::checkpoint::{Checkpoint, Saved};
 use super::moment::Moment;
 use crate::data::{MappedView, ViewCache};
 use crate::error::{Error, Result};
-use crate::gang::{Gang, Meeting, store};
+use crate::gang::{self, Gang, Meeting, store};
 
 /// Whether a trial goes on after a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,11 +129,9 @@ impl<'a> TrialContext<'a> {
             attempt: spec.attempt,
             interrupter: self.interrupter.clone(),
         };
-        let join = match self.run.view.as_ref().is_some_and(|view| view.local.is_some()) {
-            true => Gang::join_local,
-            false => Gang::join,
-        };
-        join(rank, self.device, meeting, &attempt).map(Some)
+        let has_own_rows = self.run.view.as_ref().is_some_and(|view| view.local.is_some());
+        let wait = if has_own_rows { gang::JOIN_LOCAL } else { gang::JOIN };
+        Gang::join(rank, self.device, meeting, &attempt, wait).map(Some)
     }
 
     /// Waits to be told to end, at most so long: whether it was.

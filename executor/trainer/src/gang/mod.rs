@@ -28,10 +28,10 @@ use crate::function::Flow;
 use crate::torch::{self, Group};
 
 /// How long ranks wait for each other at the beginning.
-const JOIN: Duration = Duration::from_secs(10 * 60);
+pub const JOIN: Duration = Duration::from_secs(10 * 60);
 /// The same where each of them first builds a view of rows of its own, most of which may travel: no shorter than the
 /// executor's limit for that.
-const JOIN_LOCAL: Duration = Duration::from_secs(3 * 60 * 60);
+pub const JOIN_LOCAL: Duration = Duration::from_secs(3 * 60 * 60);
 /// How long they wait for one that validates or waits for a decision. One whose process ends is noticed at once, but for
 /// NCCL.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -44,39 +44,25 @@ pub struct Gang {
 }
 
 impl Gang {
-    /// Waits for the others.
+    /// Waits for the others, at most `wait`: [`JOIN`] or [`JOIN_LOCAL`].
     ///
     /// # Errors
     /// If they do not come, or the attempt is to end.
-    pub fn join(rank: Rank, device: Device, meeting: &dyn Meeting, attempt: &store::Attempt) -> Result<Self> {
-        Self::within(JOIN, rank, device, meeting, attempt)
-    }
-
-    /// As [`Self::join`], where ranks have rows of their own.
-    pub fn join_local(
+    pub fn join(
         rank: Rank,
         device: Device,
         meeting: &dyn Meeting,
         attempt: &store::Attempt,
-    ) -> Result<Self> {
-        Self::within(JOIN_LOCAL, rank, device, meeting, attempt)
-    }
-
-    fn within(
-        join: Duration,
-        rank: Rank,
-        device: Device,
-        meeting: &dyn Meeting,
-        attempt: &store::Attempt,
+        wait: Duration,
     ) -> Result<Self> {
         let store = meeting.store(attempt);
-        let group = Group::new(meeting.host(), rank, join, PATIENCE, store)?;
+        let group = Group::new(meeting.host(), rank, wait, PATIENCE, store)?;
         let mut gang = Self { rank, group, shared: None };
         let all = |there: bool| Ok(!gang.any(!there)?);
         let on_gpus = gang.any(device != Device::Cpu)?;
         let shared = match on_gpus {
             true => gang.join_gpus(device).map(|()| None),
-            false => Shared::meet(&*meeting.store(attempt), rank, join, PATIENCE, all),
+            false => Shared::meet(&*meeting.store(attempt), rank, wait, PATIENCE, all),
         }?;
         tracing::debug!(
             rank = rank.rank,
