@@ -2,7 +2,7 @@
 # make test    sets up, lints and runs all tests
 # make test-places   the same in other places: standalone cluster, other Spark versions, Airflow, MLflow's server
 # make lint    formats and types only
-# make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search for each of these
+# make bench   side by side with peers; bench-asha, bench-curves, bench-data, bench-distributed, bench-gpu, bench-scheduler, bench-search for each of these
 # make docs    the site of docs/, strictly, into site/
 # make setup   virtual environment, packages, release build, wheel
 #
@@ -61,7 +61,7 @@ lint: $(PACKAGES)
 bench: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks
 
-# bench-asha, bench-curves, bench-data, bench-distributed, bench-scheduler, bench-search: what takes longer.
+# bench-asha, bench-curves, bench-data, bench-distributed, bench-gpu, bench-scheduler, bench-search: what takes longer or a GPU.
 bench-%: $(WHEEL)
 	$(PYTHON_ENV) $(CARGO_ENV) $(BIN)/python -m benchmarks $*
 

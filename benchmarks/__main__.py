@@ -19,6 +19,7 @@ OTHERS = (
     "distributed",
     "feed",
     "first_step",
+    "gpu",
     "ranks",
     "resident",
     "scheduler",

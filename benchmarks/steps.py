@@ -9,9 +9,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import nn
 
 from benchmarks import peer
 from benchmarks.figure import Figure, compared
@@ -43,10 +45,8 @@ def trainer_example() -> Path:
     raise RuntimeError("cargo built no example named steps")
 
 
-def prepare(folder: Path) -> dict[str, str]:
+def prepare(folder: Path, module: nn.Module) -> dict[str, str]:
     """Program, weights, view and the peers' rows: the same numbers for all."""
-    torch.manual_seed(1)
-    module = model({}, WIDTH)
     with (
         pa.OSFile(str(folder / "weights.arrow"), "wb") as sink,
         pa.ipc.new_file(sink, SCHEMA) as writer,
@@ -67,37 +67,44 @@ def prepare(folder: Path) -> dict[str, str]:
     view = {
         "path": str(folder / "rows.view"),
         "rows": ROWS,
-        "width": WIDTH,
-        "features_offset": offsets[0],
-        "label": "class",
-        "labels_offset": offsets[1],
+        "inputs": [{"name": "features", "dtype": "float32", "shape": [WIDTH], "offset": offsets[0]}],
+        "label": {"name": "class", "dtype": "int64", "shape": [], "offset": offsets[1]},
         "split_offset": offsets[2],
         "train": ROWS,
         "validation": 0,
+        "test": 0,
+        "order": {},
     }
     (folder / "view.json").write_text(json.dumps(view))
     return {name: str(folder / name) for name in ("program.pt", "weights.arrow", "view.json", "rows.pt")}
 
 
-def ours(example: Path, files: dict[str, str], batch: int) -> float:
+def ours(
+    example: Path, files: dict[str, str], batch: int, gpu: str = "", precision: str = "float32"
+) -> dict[str, Any]:
+    """What the example prints. gpu: as CUDA_VISIBLE_DEVICES has it, empty for the CPU."""
+    given = [files["program.pt"], files["weights.arrow"], files["view.json"], batch, SECONDS, precision]
     done = subprocess.run(
-        [example, files["program.pt"], files["weights.arrow"], files["view.json"], str(batch), str(SECONDS)],
+        [example, *map(str, given)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpu},
     )
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["steps_per_s"])
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def measure() -> list[Figure]:
     example = trainer_example()
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = prepare(Path(folder))
+        torch.manual_seed(1)
+        files = prepare(Path(folder), model({}, WIDTH))
         for _ in range(ROUNDS):
             for batch in (128, 1024):
-                found.setdefault(f"lethe_{batch}", []).append(ours(example, files, batch))
+                rate = ours(example, files, batch)["steps_per_s"]
+                found.setdefault(f"lethe_{batch}", []).append(rate)
                 for loop in ("dataloader", "tuned"):
                     given = {"data": files["rows.pt"], "batch": batch, "seconds": SECONDS, "loop": loop}
                     rate = peer.run("steps.py", given)["steps_per_s"]

@@ -129,6 +129,9 @@ char* lethe_set_random_state(int device, const at::Tensor* state);
 char* lethe_intra_threads(int threads);
 char* lethe_inter_threads(int threads);
 char* lethe_cuda_devices(int* count);
+// Memory that a GPU reads by itself, in the shape and dtype of `like` with so many rows. libtorch gives it to others
+// once it is freed and all copies from it have ended.
+char* lethe_pinned_rows(const at::Tensor* like, int64_t rows, at::Tensor** out);
 // Runs programs as they are written, without profiling and specialising; for the process.
 char* lethe_plain_interpreter(int on);
 // Draws dropout masks on the CPU by a counter-based generator instead of the Mersenne twister; for the process.

@@ -1,6 +1,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <malloc.h>
 #include <unistd.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -51,6 +52,14 @@ char* lethe_inter_threads(int threads) {
 
 char* lethe_cuda_devices(int* count) {
   return guarded([&] { *count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0; });
+}
+
+char* lethe_pinned_rows(const at::Tensor* like, int64_t rows, at::Tensor** out) {
+  return guarded([&] {
+    auto shape = like->sizes().vec();
+    shape.at(0) = rows;
+    *out = new at::Tensor(at::empty(shape, like->options().pinned_memory(true)));
+  });
 }
 
 char* lethe_plain_interpreter(int on) {

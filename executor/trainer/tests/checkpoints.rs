@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use lethe_flight::message::training::{
-    CheckpointRef, Direction, Function, Loss, Metric, Objective, Outcome, Select, Verdict,
+    Direction, Function, Loss, Metric, Objective, Outcome, Select, Verdict,
 };
 use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::{self, NamedTensor};
-use lethe_trainer::function::{Attempt, Ended, Said, run};
+use lethe_trainer::function::Attempt;
 use lethe_trainer::{Completion, Flow, Interrupter, Registry, Saved, TrialContext};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -33,54 +33,12 @@ fn deep(folder: &TempDir, select: Select, hparams: Value) -> Run {
     run
 }
 
-struct Segment {
-    ended: Ended,
-    reports: Reports,
-    /// Epochs and files, as they were announced.
-    saved: Vec<(u32, PathBuf)>,
-}
-
-/// Runs one attempt; `decide` answers each report.
-fn segment(registry: &Registry, run_: &Run, mut decide: impl FnMut(u32) -> Verdict) -> Segment {
-    let interrupter = Interrupter::default();
-    let (mut reports, mut saved) = (Reports::new(), Vec::new());
-    let mut sink = |said: Said| {
-        match said {
-            Said::Report { epoch, metrics } => {
-                reports.push((epoch, metrics.clone()));
-                interrupter.decide(decide(epoch));
-            }
-            Said::Checkpoint { epoch, path } => saved.push((epoch, path.to_owned())),
-        }
-        Ok(())
-    };
-    let attempt = Attempt {
-        run: run_,
-        device: Device::Cpu,
-        views: &mut Default::default(),
-        interrupter: interrupter.clone(),
-        arrived: std::time::Instant::now(),
-        meeting: None,
-        previous_end: None,
-    };
-    let ended = run(registry, attempt, &mut sink);
-    Segment { ended, reports, saved }
+fn segment(registry: &Registry, run: &Run, decide: impl FnMut(u32) -> Verdict) -> Segment {
+    segment_on(Device::Cpu, registry, run, decide)
 }
 
 fn straight(run: &Run) -> Segment {
     segment(&Registry::default(), run, |_| Verdict::GoOn)
-}
-
-/// The attempt that goes on from a checkpoint of its own trial.
-fn next(run: &Run, epoch: u32, file: &Path) -> Run {
-    let mut next = run.clone();
-    let checkpoint = CheckpointRef { trial: run.spec.trial, attempt: run.spec.attempt, epoch };
-    next.spec.checkpoint = Some(checkpoint);
-    next.spec.attempt += 1;
-    next.checkpoint = Some(file.to_str().unwrap().into());
-    next.initial = None;
-    next.checkpoints = format!("{}-{}", run.checkpoints, next.spec.attempt);
-    next
 }
 
 /// Pauses after each of these epochs, with other work of the process in between.

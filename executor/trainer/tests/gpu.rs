@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use lethe_flight::message::training::{
-    Function, Loss, Metric, Optimizer, Outcome, Precision, Rank, Supervised,
+    Function, Loss, Metric, Optimizer, Outcome, Precision, Rank, Supervised, Verdict,
 };
 use lethe_flight::message::worker::Run;
 use lethe_trainer::data::ViewCache;
@@ -15,6 +15,7 @@ use lethe_trainer::function::{Attempt, Ended, Said, run};
 use lethe_trainer::gang::{Gang, Meeting, Memory, store};
 use lethe_trainer::torch::{self, Group, Reducer};
 use lethe_trainer::{Interrupter, Registry};
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -100,6 +101,36 @@ fn mixed_precision_learns_on_a_gpu_with_float32_weights() {
     let of = |at: usize| reports[at].1["train_loss"];
     assert!(of(9) < 0.8 * of(0), "{} is not well below {}", of(9), of(0));
     assert!(kept(&ended).iter().all(|tensor| tensor.dtype != "bfloat16"));
+}
+
+/// Dropout draws from the GPU's generator, whose state is in checkpoints.
+#[test]
+fn a_paused_trial_goes_on_as_if_it_had_not_paused() {
+    let _alone = alone();
+    let Some(_) = gpus() else { return };
+    let gpu = Device::Cuda(0);
+    let folder = tempfile::tempdir().unwrap();
+    let (features, labels) = blobs(240);
+    let view = view(folder.path(), &features, 4, Labels::Class(&labels), 60);
+    let supervised = supervised(Some(Loss::CrossEntropy), vec![Metric::Accuracy]);
+    let mut trial =
+        trial(&folder, "deep", view, supervised, json!({"epochs": 8, "batch_size": 31, "lr": 0.02}));
+    let straight = segment_on(gpu, &Registry::default(), &trial, |_| Verdict::GoOn).reports;
+    trial.spec.rungs = vec![3];
+    let paused = segment_on(gpu, &Registry::default(), &trial, |_| Verdict::Pause);
+    assert_eq!((paused.ended.outcome, paused.reports.len()), (Outcome::Paused, 3));
+    torch::seed(7).unwrap();
+    let goes_on = next(&trial, 3, &paused.saved[0].1);
+    let rest = segment_on(gpu, &Registry::default(), &goes_on, |_| Verdict::GoOn);
+    assert_eq!((rest.ended.outcome, straight.len()), (Outcome::Finished, 8));
+    for ((epoch, found), (_, expected)) in paused.reports.iter().chain(&rest.reports).zip(&straight) {
+        for (name, value) in expected {
+            assert!(
+                (found[name] - value).abs() <= 1e-5 * value.abs(),
+                "epoch {epoch}, {name}: {found:?}, {expected:?}"
+            );
+        }
+    }
 }
 
 fn attempt() -> store::Attempt {

@@ -7,8 +7,9 @@ use lethe_view::MappedView;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::torch::pinned_rows;
 
-/// One batch on the trial's device. Its tensors are views of the gatherer's buffers: the next batch
+/// One batch on the trial's device. On the CPU its tensors are views of the gatherer's buffers: the next batch
 /// overwrites them.
 #[derive(Debug)]
 pub struct Batch {
@@ -33,16 +34,18 @@ pub struct Batches {
     weight: Option<Buffer>,
 }
 
-/// Rows of one section.
+/// Where rows of one section are gathered.
 struct Buffer {
     section: Section,
+    device: Device,
+    /// On the CPU as many rows as a batch may have; for a GPU none, each batch has pinned memory of its own there.
     tensor: Tensor,
 }
 
 impl Batches {
     pub fn new(view: Arc<MappedView>, capacity: usize, device: Device) -> Result<Self> {
         let description = view.view();
-        let buffer = |section: &Section| Buffer::new(section, capacity);
+        let buffer = |section: &Section| Buffer::new(section, capacity, device);
         let inputs = description.inputs.iter().map(buffer).collect::<Result<_>>()?;
         let label = description.label.as_ref().map(buffer).transpose()?;
         let counts = description.order.sampling != Sampling::Weighted;
@@ -71,7 +74,7 @@ impl Batches {
     pub fn gather(&mut self, rows: &[u32]) -> Result<Batch> {
         let Self { view, device, capacity, inputs, label, weight } = self;
         let rows = &rows[..rows.len().min(*capacity)];
-        let gather = |buffer: &mut Buffer| buffer.gather(view, rows, *capacity, *device);
+        let gather = |buffer: &mut Buffer| buffer.gather(view, rows, *capacity);
         let inputs = inputs.iter_mut().map(&gather).collect::<Result<_>>()?;
         let labels = match label {
             Some(buffer) => gather(buffer)?,
@@ -84,27 +87,33 @@ impl Batches {
 }
 
 impl Buffer {
-    fn new(section: &Section, capacity: usize) -> Result<Self> {
-        let shape: Vec<i64> =
-            [capacity as i64].into_iter().chain(section.shape.iter().map(|&n| n as i64)).collect();
+    fn new(section: &Section, capacity: usize, device: Device) -> Result<Self> {
+        let rows = if device == Device::Cpu { capacity as i64 } else { 0 };
+        let shape: Vec<i64> = [rows].into_iter().chain(section.shape.iter().map(|&n| n as i64)).collect();
         let tensor = Tensor::f_zeros(shape, (kind(section.dtype), Device::Cpu))?;
-        Ok(Self { section: section.clone(), tensor })
+        Ok(Self { section: section.clone(), device, tensor })
     }
 
-    fn gather(&mut self, view: &MappedView, rows: &[u32], capacity: usize, device: Device) -> Result<Tensor> {
-        let row_bytes = self.section.row_bytes() as usize;
-        // SAFETY: a contiguous CPU tensor of `capacity` rows that only this object and batches handed out earlier
-        // see; nothing reads those while `self` is borrowed mutably.
-        let out = unsafe {
-            std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<u8>(), rows.len() * row_bytes)
-        };
+    fn gather(&mut self, view: &MappedView, rows: &[u32], capacity: usize) -> Result<Tensor> {
+        if self.device != Device::Cpu {
+            // The copy waits for the steps before it, and nothing here waits for the copy.
+            let tensor = pinned_rows(&self.tensor, rows.len() as i64)?;
+            self.fill(&tensor, view, rows);
+            return Ok(tensor.f_to_device_(self.device, tensor.f_kind()?, true, false)?);
+        }
+        self.fill(&self.tensor, view, rows);
+        if rows.len() == capacity {
+            return Ok(self.tensor.shallow_clone());
+        }
+        Ok(self.tensor.f_narrow(0, 0, rows.len() as i64)?)
+    }
+
+    fn fill(&self, tensor: &Tensor, view: &MappedView, rows: &[u32]) {
+        let bytes = rows.len() * self.section.row_bytes() as usize;
+        // SAFETY: a contiguous CPU tensor of at least so many rows: either this batch's alone, or this object's, which
+        // batches handed out earlier see too; nothing reads those while the next batch is gathered.
+        let out = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), bytes) };
         view.gather(&self.section, rows, out);
-        let tensor = if rows.len() == capacity {
-            self.tensor.shallow_clone()
-        } else {
-            self.tensor.f_narrow(0, 0, rows.len() as i64)?
-        };
-        Ok(if device == Device::Cpu { tensor } else { tensor.f_to(device)? })
     }
 }
 

@@ -153,6 +153,7 @@ unsafe extern "C" {
     pub fn lethe_intra_threads(threads: c_int) -> *mut c_char;
     pub fn lethe_inter_threads(threads: c_int) -> *mut c_char;
     pub fn lethe_cuda_devices(count: *mut c_int) -> *mut c_char;
+    pub fn lethe_pinned_rows(like: *const C_tensor, rows: i64, out: *mut *mut C_tensor) -> *mut c_char;
     pub fn lethe_plain_interpreter(on: c_int) -> *mut c_char;
     pub fn lethe_fast_dropout() -> *mut c_char;
     pub fn lethe_keep_memory();

@@ -24,7 +24,7 @@ pub use program::{Program, Slot};
 pub use raw::{from_named, kind_of, to_named};
 pub use reducer::{Reducer, unused};
 pub use runtime::{
-    exit, fast_dropout, keep_memory, plain_interpreter, prepare, random_state, scalar, seed,
+    exit, fast_dropout, keep_memory, pinned_rows, plain_interpreter, prepare, random_state, scalar, seed,
     set_random_state, set_threads,
 };
 

@@ -77,6 +77,15 @@ pub fn keep_memory() {
     unsafe { ffi::lethe_keep_memory() };
 }
 
+/// Memory that a GPU reads by itself, in the shape and dtype of `like` with so many rows. Freed, it comes back once all
+/// copies from it have ended.
+pub fn pinned_rows(like: &Tensor, rows: i64) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: `like` lives through the call; `out` is set to a tensor that is ours where no error is returned.
+    check(unsafe { ffi::lethe_pinned_rows(like.as_ptr(), rows, &mut out) })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
 /// The value of a tensor of one element. Waits for the GPU if it lies there.
 pub fn scalar(tensor: &Tensor) -> Result<f64> {
     let mut value = f64::NAN;

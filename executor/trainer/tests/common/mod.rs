@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use lethe_flight::message::dataset::{Dtype, Order, Section, View};
 use lethe_flight::message::training::{
-    Direction, Function, Loss, Metric, Metrics, Objective, Optimizer, Schedule, Select, Supervised, TrialSpec,
+    CheckpointRef, Direction, Function, Loss, Metric, Metrics, Objective, Optimizer, Schedule, Select,
+    Supervised, TrialSpec, Verdict,
 };
 use lethe_flight::message::worker::Run;
 use lethe_flight::tensors::{self, NamedTensor};
@@ -19,6 +20,7 @@ use lethe_trainer::data::ViewCache;
 use lethe_trainer::function::{Attempt, Ended, Said, run};
 use lethe_trainer::{Interrupter, Registry, torch};
 use serde_json::{Value, json};
+use tch::Device;
 use tempfile::TempDir;
 
 /// libtorch's random generator is the process's: trials run one at a time, in a trainer and here.
@@ -231,6 +233,57 @@ pub fn run_with(
     };
     let ended = run(registry, attempt, &mut sink);
     (ended, reports)
+}
+
+pub struct Segment {
+    pub ended: Ended,
+    pub reports: Reports,
+    /// Epochs and files, as they were announced.
+    pub saved: Vec<(u32, PathBuf)>,
+}
+
+/// Runs one attempt; `decide` answers each report.
+pub fn segment_on(
+    device: Device,
+    registry: &Registry,
+    run_: &Run,
+    mut decide: impl FnMut(u32) -> Verdict,
+) -> Segment {
+    let interrupter = Interrupter::default();
+    let (mut reports, mut saved) = (Reports::new(), Vec::new());
+    let mut sink = |said: Said| {
+        match said {
+            Said::Report { epoch, metrics } => {
+                reports.push((epoch, metrics.clone()));
+                interrupter.decide(decide(epoch));
+            }
+            Said::Checkpoint { epoch, path } => saved.push((epoch, path.to_owned())),
+        }
+        Ok(())
+    };
+    let attempt = Attempt {
+        run: run_,
+        device,
+        views: &mut Default::default(),
+        interrupter: interrupter.clone(),
+        arrived: Instant::now(),
+        meeting: None,
+        previous_end: None,
+    };
+    let ended = run(registry, attempt, &mut sink);
+    Segment { ended, reports, saved }
+}
+
+/// The attempt that goes on from a checkpoint of its own trial.
+pub fn next(run: &Run, epoch: u32, file: &Path) -> Run {
+    let mut next = run.clone();
+    let checkpoint = CheckpointRef { trial: run.spec.trial, attempt: run.spec.attempt, epoch };
+    next.spec.checkpoint = Some(checkpoint);
+    next.spec.attempt += 1;
+    next.checkpoint = Some(file.to_str().unwrap().into());
+    next.initial = None;
+    next.checkpoints = format!("{}-{}", run.checkpoints, next.spec.attempt);
+    next
 }
 
 /// The weights that the trial kept.
