@@ -6,7 +6,7 @@
 # make docs    the site of docs/, strictly, into site/
 # make setup   virtual environment, packages, release build, wheel
 #
-# Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR.
+# Needed: Rust, Python 3.11 and Java 17. From outside: VENV, PYTHON, CARGO_TARGET_DIR; PROFILE=ci compiles in less time, for tests.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,15 +19,16 @@ CARGO ?= cargo
 override VENV := $(abspath $(VENV))
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.packages
-WHEEL := $(VENV)/.wheel
+PROFILE ?= release
+WHEEL := $(VENV)/.wheel-$(PROFILE)
 HADOOP := $(VENV)/hadoop
 DOCS_VENV := $(abspath .venv-docs)
 
 # Every cargo call has the same selection, profile and environment, the wheel's build hook too: nothing
 # compiles twice. LIBTORCH is found without importing torch.
 LIBTORCH = $(shell $(BIN)/python -c 'import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec("torch").origin).parent)')
-CARGO_ENV = LIBTORCH="$(LIBTORCH)" LIBTORCH_CXX11_ABI=1
-SELECTION := --release --workspace
+CARGO_ENV = LIBTORCH="$(LIBTORCH)" LIBTORCH_CXX11_ABI=1 LETHE_PROFILE=$(PROFILE)
+SELECTION := --profile $(PROFILE) --workspace
 
 # Spark's tasks take `python3` of PATH otherwise.
 PYTHON_ENV := PYSPARK_PYTHON=$(BIN)/python PYSPARK_DRIVER_PYTHON=$(BIN)/python
@@ -95,8 +96,9 @@ $(HADOOP): requirements-hadoop.txt | $(PACKAGES)
 	tar -xzf $@.part/pyspark-*.tar.gz -C $@.part --strip-components=3 --wildcards $(SERVERS:%='*/deps/jars/%.jar')
 	rm $@.part/pyspark-*.tar.gz && mv $@.part $@ && touch $@
 
-# Its build hook runs cargo; the binaries come from the same target folder as the tests'.
+# Its build hook runs cargo; the binaries come from the same target folder as the tests'. The environment has one wheel.
 $(WHEEL): $(PACKAGES) $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	rm -f $(VENV)/.wheel-*
+	LETHE_PROFILE=$(PROFILE) $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-build-isolation --no-deps --force-reinstall ./pyspark_shim
 	touch $@

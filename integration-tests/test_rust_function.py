@@ -1,6 +1,7 @@
 """A training function in Rust, from a crate of its own to a search on Spark: the example as its README
 says."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomllib
 from conftest import lethe_processes, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +25,14 @@ def trainer() -> Path:
 
         environment["LIBTORCH"] = str(Path(torch.__file__).parent)
     manifest = ["--manifest-path", str(EXAMPLE / "Cargo.toml"), "--target-dir", str(target)]
-    subprocess.run(["cargo", "build", "--release", "--locked", *manifest], check=True, env=environment)
-    return target / "release" / "ratings-trainer"
+    profile = os.environ.get("LETHE_PROFILE", "release")
+    build = ["cargo", "build", "--profile", profile, "--locked", *manifest]
+    if profile != "release":
+        # A profile of the workspace, which the example is no member of: what both compile is compiled once.
+        settings = tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"][profile]
+        build += [f"--config=profile.{profile}.{key}={json.dumps(settings[key])}" for key in settings]
+    subprocess.run(build, check=True, env=environment)
+    return target / profile / "ratings-trainer"
 
 
 def test_its_main_is_short() -> None:

@@ -37,7 +37,10 @@ def build(workspace: Path) -> dict[str, str]:
     if cargo is None:
         raise SystemExit("lethe: cargo was not found; install Rust (https://rustup.rs) and build again")
     environment = {**os.environ, "LIBTORCH": str(libtorch()), "LIBTORCH_CXX11_ABI": "1"}
-    command = [cargo, "build", "--release", "--workspace", "--message-format=json-render-diagnostics"]
+    # PROFILE of the Makefile.
+    profile = os.environ.get("LETHE_PROFILE", "release")
+    command = [cargo, "build", "--profile", profile, "--workspace"]
+    command.append("--message-format=json-render-diagnostics")
     done = subprocess.run(command, cwd=workspace, env=environment, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
         raise SystemExit(
