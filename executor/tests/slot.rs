@@ -506,5 +506,6 @@ async fn attempt(run: &Run, sender: &Sender<FromWorker>, receiver: &mut Receiver
         }
         other => panic!("{other}"),
     };
-    say(FromWorker::Ended { trial, attempt, outcome, timing: Timing::default(), weights: None }).await;
+    say(FromWorker::Ended { trial, attempt, outcome, timing: Timing::default(), weights: None, last: false })
+        .await;
 }

@@ -168,7 +168,17 @@ impl Slot<'_> {
                     ToSlot::Joined { .. } => Flow::GoOn,
                 },
                 message = worker.receiver.next() => match message {
-                    Some(Ok(message)) => self.hear(message, &mut ears).await?,
+                    Some(Ok(message)) => {
+                        let last = matches!(message, FromWorker::Ended { last: true, .. });
+                        match self.hear(message, &mut ears).await? {
+                            // Before the driver is heard: its next attempt would be lost with this worker.
+                            Flow::GoOn if last => {
+                                _ = worker.post_mortem().await;
+                                self.replace(&mut worker, &mut ears).await?
+                            }
+                            flow => flow,
+                        }
+                    }
                     ended => {
                         let mut error = worker.post_mortem().await;
                         if let Some(Err(unread)) = ended
@@ -330,7 +340,7 @@ impl Slot<'_> {
             FromWorker::Log { trial, attempt, text } => {
                 self.driver.send(&FromSlot::Log { trial, attempt, text }).await?;
             }
-            FromWorker::Ended { trial, attempt, outcome, timing, weights } => {
+            FromWorker::Ended { trial, attempt, outcome, timing, weights, last: _ } => {
                 let Some(current) = self.current.take_if(|current| current.is(trial, attempt)) else {
                     return Ok(Flow::GoOn);
                 };

@@ -39,6 +39,9 @@ pub enum FromWorker {
         timing: Timing,
         /// The file of kept weights (see [`crate::tensors`]), which the executor takes over.
         weights: Option<String>,
+        /// The process ends with it: the next attempt needs another.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        last: bool,
     },
 }
 

@@ -75,6 +75,8 @@ class Exchange:
 
     def send(self, message: dict[str, Any], *, last: bool = False) -> None:
         """last: nothing follows. The executor takes it for this process's end, and hands it no attempt."""
+        if last:
+            message = {**message, "last": True}
         # What is no text in UTF-8, as of a file's name, is replaced: the other side would refuse all of it.
         text = json.dumps(message, allow_nan=False, ensure_ascii=False)
         data = pa.py_buffer(text.encode("utf-8", "replace"))

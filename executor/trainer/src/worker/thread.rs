@@ -93,6 +93,7 @@ fn train(registry: &Registry, device: Device, jobs: &mpsc::Receiver<Job>, connec
             outcome: ended.outcome,
             timing: ended.timing,
             weights: ended.weights,
+            last: false,
         };
         if sender.blocking_send(&last).is_err() {
             return;
