@@ -35,7 +35,9 @@ images, labels = load_digits(return_X_y=True)
 pixels = pa.array(list((images / 16).astype("float32")), pa.list_(pa.float32()))
 table = pa.table({"pixels": pixels, "digit": pa.array(labels, pa.int64())})
 if spark is not None:
-    dataset = lethe.Dataset.from_spark(spark.createDataFrame(table), features="pixels", label="digit")
+    # From Spark 4.0 on `createDataFrame(table)` does; before it, rows.
+    frame = spark.createDataFrame(table.to_pylist(), "pixels array<float>, digit long")
+    dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit")
 else:
     dataset = lethe.Dataset.from_arrow(table, features="pixels", label="digit")
 digits = dataset.split(validation=0.2, seed=7)

@@ -28,7 +28,8 @@ options = arguments.parse_args()
 spark = SparkSession.builder.appName(f"digits: {options.context}").getOrCreate()
 images, labels = load_digits(return_X_y=True)
 table = pa.table({"pixels": list((images / 16).astype("float32")), "digit": labels})
-frame = spark.createDataFrame(table)
+# From Spark 4.0 on `createDataFrame(table)` does; before it, rows.
+frame = spark.createDataFrame(table.to_pylist(), "pixels array<float>, digit long")
 digits = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
 
 

@@ -28,6 +28,7 @@ ON_SPARK = (
     "test_functions_spark.py",
     "test_gang.py::test_ranks_on_two_spark_executors",
     "test_oblivious.py::test_the_quickstart_runs_on_spark_as_it_is_written",
+    "test_example.py::test_the_search_finds_a_good_model_and_both_sides_agree_on_it[spark-submit]",
 )
 
 
