@@ -2,7 +2,8 @@
 cross entropy, 200,000 rows of 64 float32, 128 rows a rank and step. `distributed_2_torchrun` and
 `distributed_2_distributor`: beside two processes of `torchrun` and of Spark's TorchDistributor with the same
 model, batch and optimizer, over Gloo too; `torchrun_2` and `distributor_2`: these beside one process of
-theirs.
+theirs. `distributed_2_apart`: beside two trials at once that train alone, which is what the machine gives
+two processes; what is lost to it goes to the ranks' waiting for each other.
 
 Each counts from its first step to its last epoch's training loss, over all ranks.
 """
@@ -64,6 +65,15 @@ def ours(dataset: lethe.Dataset, world: int) -> tuple[float, float]:
     return EPOCHS * ROWS / trial["train_s"], trial["train_loss"]
 
 
+def apart(dataset: lethe.Dataset) -> float:
+    """Rows per second of two trials together, one on each slot."""
+    search = lethe.Search(
+        lethe.SearchSpace(lr=lethe.uniform(0.0009, 0.0011)), trials=2, metric="train_loss", direction="min"
+    )
+    result = lethe.lagom(training(1, EPOCHS), dataset, search, spark=False, slots=2, quiet=True)
+    return float((EPOCHS * ROWS / result.trials["train_s"]).sum())
+
+
 def theirs(launcher: str, world: int, data: Path) -> tuple[float, float]:
     given = {
         "launcher": launcher,
@@ -92,6 +102,7 @@ def measure() -> list[Figure]:
                     raise RuntimeError(f"the training losses differ: {runs}")
                 for name, (rate, _) in runs.items():
                     rates.setdefault(f"{name}_{world}", []).append(rate)
+            rates.setdefault("apart_2", []).append(apart(dataset))
             found = {name: round(of[-1]) for name, of in rates.items()}
             print(json.dumps({**found, "load": os.getloadavg()[0]}), file=sys.stderr, flush=True)
     lethe.shutdown()
@@ -103,5 +114,6 @@ def figures(rates: dict[str, float]) -> list[Figure]:
         return compared(figure, round(rates[name]), "rows/s", other, round(rates[other]), aim)
 
     found = [beside("distributed_2", "lethe_2", "lethe_1", "ratio ≥ 1.2")]
+    found += [beside("distributed_2_apart", "lethe_2", "apart_2", "where the rest goes")]
     found += [beside(f"distributed_2_{name}", "lethe_2", f"{name}_2", "ratio ≥ 1") for name in PEERS]
     return found + [beside(f"{name}_2", f"{name}_2", f"{name}_1", "the peer's own") for name in PEERS]

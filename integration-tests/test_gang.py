@@ -111,6 +111,8 @@ def test_a_search_of_gangs_and_then_the_best_on_all_slots(dataset: lethe.Dataset
     )
     assert set(found.trials["state"]) <= {"finished", "stopped"}
     assert len(found.trials) == 5
+    assigned = found.sql("select text from events where kind = 'assigned'")["text"]
+    assert {text.split(", ")[1] for text in assigned} == {"as rank 0 of 2", "as rank 1 of 2"}
     assert found.best is not None
     best = run(train, dataset, distributed(3, hparams=found.best.hparams), slots=3)
     assert best.best is not None

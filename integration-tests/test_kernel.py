@@ -1,5 +1,6 @@
 """What `lagom` shows in a notebook's kernel with a Spark session, and how it is broken off there."""
 
+import base64
 import re
 import time
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ import sys, threading, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import lethe
 import pyarrow as pa
+from frames import frame_of
 from searches import search, training
 from sklearn.datasets import load_digits
 
 images, labels = load_digits(return_X_y=True)
 table = pa.table({{"pixels": list((images / 16).astype("float32")), "digit": labels}})
-frame = spark.createDataFrame(table)
+frame = frame_of(spark, table)
 dataset = lethe.Dataset.from_spark(frame, features="pixels", label="digit").split(validation=0.2, seed=7)
 endless = training(epochs=100_000)
 """
@@ -82,6 +84,11 @@ def test_a_live_table_is_updated_in_place_and_becomes_the_result(kernel: Kernel)
     # The same that the result shows when it is looked at.
     shown = kernel.run("display(result)")
     assert shown.pages == [last]
+    # A plot is a picture.
+    plotted = kernel.run("display(result.plot.slots())")
+    assert plotted.error is None
+    ((picture,),) = plotted.displays.values()
+    assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
 
 
 def test_interrupt_stops_the_job_and_returns_the_partial_result(kernel: Kernel) -> None:

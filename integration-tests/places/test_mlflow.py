@@ -130,10 +130,12 @@ def check(client: MlflowClient, track: lethe.MLflow, result: lethe.Result) -> No
     runs, trials = children(client, track), result.trials.set_index("trial")
     status = {"finished": "FINISHED", "stopped": "KILLED", "cancelled": "KILLED", "failed": "FAILED"}
     assert {number: run.info.status for number, run in runs.items()} == trials["state"].map(status).to_dict()
+    assert result.best is not None
+    names = set(result.best.hparams)
     rows = []
     for number, run in sorted(runs.items()):
         assert run.data.tags["lethe.state"] == trials["state"][number]
-        assert run.data.params == {name: str(trials[name][number]) for name in run.data.params}
+        assert run.data.params == {name: str(trials[name][number]) for name in names}
         assert run.info.start_time <= run.info.end_time
         by_epoch: dict[int, dict[str, float]] = {}
         for name in run.data.metrics:

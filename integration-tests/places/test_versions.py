@@ -20,6 +20,8 @@ ON_SPARK = (
     "test_spark_ends.py::test_an_interpreter_without_lethe_is_named_first",
     "test_connect.py",
     "test_pipe.py",
+    "test_kernel.py",
+    "test_notebook.py::test_it_runs_unchanged[spark-single]",
     "test_data_spark.py",
     "test_data_gone.py",
     "test_data_order.py::test_spark_s_partitioning_changes_nothing_where_rows_have_a_key",
@@ -35,6 +37,10 @@ ON_SPARK = (
 def run(version: str, *tests: str) -> list[str]:
     """What pytest prints, with the interpreter that has this version. They all pass, or are skipped."""
     python = str(environment(f"spark-{version}", shared=True))
+    imported = subprocess.check_output(
+        [python, "-c", "import pyspark; print(pyspark.__version__)"], text=True
+    )
+    assert imported.startswith(f"{version}."), imported
     command = [python, "-m", "pytest", "-q", "-c", "pyspark_shim/pyproject.toml", "--rootdir", "."]
     done = subprocess.run(
         [*command, "-rs", "--durations", "20", *tests],

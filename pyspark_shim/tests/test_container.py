@@ -53,6 +53,14 @@ def test_what_the_dockerfile_copies_is_in_its_context():
     assert [source for source in sources if source not in let_in and source.split("/")[0] not in let_in] == []
 
 
+@pytest.mark.parametrize("stage", ["mlflow", "run"])
+def test_an_image_s_processes_are_not_root_s(stage: str):
+    stages = re.split(r"^FROM .+ AS ", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    (text,) = (text for text in stages if text.startswith(f"{stage}\n"))
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["1000:1000"]
+    assert text.index("USER") < text.index("ENTRYPOINT")
+
+
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_service_is_checked_bounded_and_published_on_loopback_alone(name: str):
     service = COMPOSE["services"][name]

@@ -19,13 +19,15 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
+/// CUDA takes those before the first that is not there.
+const ALL: &str = "0,1,2,3,4,5,6,7";
 const WAIT: Duration = Duration::from_secs(60);
 
 /// How many there are; None, said, if none.
 fn gpus() -> Option<u32> {
     if std::env::var_os("CUDA_VISIBLE_DEVICES").is_none() {
         // SAFETY: called under the lock of `alone`, before libtorch is asked for CUDA.
-        unsafe { std::env::set_var("CUDA_VISIBLE_DEVICES", "0") };
+        unsafe { std::env::set_var("CUDA_VISIBLE_DEVICES", ALL) };
     }
     if torch::find_device() == Device::Cpu {
         eprintln!("skipped: there is no GPU that libtorch can use");

@@ -217,7 +217,8 @@ def _run(
         data = None if placed is None else placed.spec(loss)
         message = plan(train, data, experiment, trials.source, folder, number)
         adviser = Adviser.of(owner.peer, folder.name, experiment)
-        held = slots_of(owner, folder.name, number, _bundle(train, trials))
+        together = trials.workers[1] > 1
+        held = slots_of(owner, folder.name, number, _bundle(train, trials), together)
         standing = Standing(folder.name, trials.count, experiment.metrics[0], trials.epochs(train))
         progress = choose(standing, experiment.metrics, number, owner.peer, quiet=quiet)
         rebuild = None if dataset is None else partial(Rebuild, owner, dataset.source)

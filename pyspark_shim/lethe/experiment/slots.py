@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import threading
@@ -159,16 +160,22 @@ class LocalSlots(Slots):
     """One thread a slot; it only holds the slot, training is in the executor's workers."""
 
     def __init__(
-        self, application: Application, experiment: str, slots: int, function: bytes | None = None
+        self,
+        application: Application,
+        experiment: str,
+        slots: int,
+        function: bytes | None = None,
+        together: bool = False,
     ) -> None:
         self._application, self._experiment = application, experiment
         self._slots, self._function = slots, function
+        self._gpus = gpus(slots, together)
         self._errors: list[str | None] = []
         self._without_data: set[int] = set()
         self._threads: list[threading.Thread] = []
 
     def _hold(self, slot: int) -> None:
-        gpu = first_gpu() if slot == 0 else None
+        gpu = str(slot) if slot < self._gpus else None
         try:
             place = self._application.local_place()
             error = hold_slot(self._application.request, place, self._experiment, slot, gpu, self._function)
@@ -212,9 +219,14 @@ class LocalSlots(Slots):
         return
 
 
-def first_gpu() -> str | None:
-    """Without Spark the first GPU is taken, by the first slot."""
-    return "0" if os.path.exists("/dev/nvidia0") else None
+def gpus(slots: int, together: bool) -> int:
+    """How many of the slots have a GPU where there is no Spark to give them: the first ones, one each. Of
+    workers that train together all have one, or none.
+
+    together: whether trials take several slots.
+    """
+    there = min(slots, len(glob.glob("/dev/nvidia[0-9]*")))
+    return 0 if together and there < slots else there
 
 
 def count(session: Session | None, wanted: int | None, trials: int | None, threads: int) -> int:
@@ -225,8 +237,14 @@ def count(session: Session | None, wanted: int | None, trials: int | None, threa
     return wanted if trials is None else min(wanted, trials)
 
 
-def slots_of(application: Application, experiment: str, number: int, function: bytes | None = None) -> Slots:
-    """function: what their workers run in Python, pickled."""
+def slots_of(
+    application: Application,
+    experiment: str,
+    number: int,
+    function: bytes | None = None,
+    together: bool = False,
+) -> Slots:
+    """function: what their workers run in Python, pickled. together: whether trials take several slots."""
     if application.session is not None:
         return SparkSlots(application, application.session, experiment, number, function)
-    return LocalSlots(application, experiment, number, function)
+    return LocalSlots(application, experiment, number, function, together)

@@ -65,6 +65,18 @@ fn slots_are_kept_for_the_gang_that_waits() {
 }
 
 #[test]
+fn what_was_lost_does_not_overtake_the_gang_that_waits() {
+    let mut bench = bench(&[1, 2], 2);
+    assert_eq!(assigned(&bench.slot(0, 0)), [(0, 0, 1)]);
+    assert!(assigned(&bench.slot(1, 1)).is_empty());
+    // Lost trials are the first of those that are ready.
+    assert!(assigned(&bench.leave(0)).is_empty());
+    assert_eq!(bench.state(0), TrialState::Waiting);
+    assert_eq!(ranks(&bench.slot(2, 0)), [(1, 1, 0, 2), (2, 1, 1, 2)]);
+    assert_eq!(assigned(&bench.finish(1, 1, 0.5)), [(1, 0, 2)]);
+}
+
+#[test]
 fn rank_0_speaks_for_all_and_the_others_follow_it() {
     let mut bench = bench(&[2, 1, 1], 2);
     bench.slot(0, 0);

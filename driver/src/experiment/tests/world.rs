@@ -289,7 +289,12 @@ impl World {
         if !matches!(event, Event::SlotJoined { .. } | Event::Checked { .. } | Event::Checkpointed { .. }) {
             self.past.push(event.clone());
         }
+        let waits = self.waits();
         let actions = self.experiment.handle(event.clone());
+        if waits.is_some() && self.waits() == waits {
+            let assigned = actions.iter().any(|action| matches!(action, Action::Assign { .. }));
+            assert!(!assigned, "trial {waits:?} waits for slots and is overtaken: {actions:?}");
+        }
         if let Some(shadow) = &mut self.shadow {
             assert_eq!(format!("{:?}", shadow.handle(event)), format!("{actions:?}"), "after a replay");
         }
@@ -302,6 +307,12 @@ impl World {
             }
         }
         self.see(actions);
+    }
+
+    /// The trial for which free slots are kept.
+    fn waits(&self) -> Option<u32> {
+        let trial = self.experiment.state.gathering?.trial;
+        self.experiment.state.ready.iter().any(|&(_, ready)| ready == trial).then_some(trial)
     }
 
     fn running(&self) -> Vec<u32> {

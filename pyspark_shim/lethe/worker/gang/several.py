@@ -13,6 +13,7 @@ from lethe.errors import InstallError, LetheError
 from lethe.experiment.blame import raised
 from lethe.worker.exchange import Attempt
 from lethe.worker.gang.broken import is_broken
+from lethe.worker.gang.devices import same_devices
 from lethe.worker.gang.interface import host_of, interface_of
 from lethe.worker.gang.shares import Shares
 from lethe.worker.stopped import TrialStopped
@@ -52,6 +53,8 @@ class Several:
 
     def join(self) -> None:
         try:
+            import torch
+
             from lethe.worker.gang.group import Group
             from lethe.worker.gang.store import GangStore
         except ImportError as error:
@@ -60,6 +63,7 @@ class Several:
                 "'lethe[torch]'"
             ) from None
         self._store = GangStore(self._peer, self._call, self._look)
+        same_devices(self._store, self.rank, self.world, torch.cuda.is_available())
         host = host_of(self._peer.address)
         self._group = Group(self._store, self.rank, self.world, interface_of(host))
         if self.alike:
