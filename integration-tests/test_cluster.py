@@ -28,10 +28,17 @@ def trainers() -> list[int]:
 
 
 def test_two_executors_train_on_the_whole_dataset(conf: dict[str, Any]) -> None:
+    conf["conf"]["spark.executorEnv.RUST_LOG"] = "debug"
     run = """
+        from lethe.application.registry import running
+
         result = lethe.lagom(training(epochs=3), dataset, search(6), quiet=True)
         say(executors=sorted(set(result.slots["executor"])), states=list(result.trials["state"]),
             best=result.best.value, rows=dataset.train.to_arrow().num_rows)
+        (application,) = running()
+        logs = application.folder / "driver" / "logs"
+        wait_for(lambda: sum("DEBUG" in log.read_text() for log in logs.glob("*.log")) == 2, 5)
+        say(debug=["DEBUG" in log.read_text() for log in logs.glob("*.log")])
         spark.stop()
         say(left=not wait_for(lambda: not lethe_processes() - {os.getpid()} or
             all("driver" in os.readlink(f"/proc/{p}/exe") for p in lethe_processes()), 5))
@@ -42,6 +49,7 @@ def test_two_executors_train_on_the_whole_dataset(conf: dict[str, Any]) -> None:
         assert said["states"] == ["finished"] * 6
         assert said["best"] > 0.8
         assert said["rows"] == 1438, "partitions of both executors"
+        assert program.says() == {"debug": [True, True]}, "each tells the driver what it was asked for"
         assert program.says() == {"left": False}, "executors end within 5 s of spark.stop()"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,7 @@ _ENTRIES = 5
 
 
 def figure_type(what: str) -> type[Figure]:
-    """Matplotlib's `Figure`. what: who asks for it.
+    """Matplotlib's `Figure`, which a notebook shows. what: who asks for it.
 
     Raises InstallError without Matplotlib.
     """
@@ -33,9 +34,18 @@ def figure_type(what: str) -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         raise InstallError(f"{what} needs Matplotlib; run: pip install 'lethe[charts]'") from None
-    if "IPython" in sys.modules:
-        # Its import tells notebooks how figures are shown.
-        import matplotlib.pyplot  # noqa: F401
+    return _shown(Figure)
+
+
+@functools.cache
+def _shown(base: type[Figure]) -> type[Figure]:
+    class Figure(base):  # type: ignore[misc, valid-type]
+        def _repr_png_(self) -> bytes:
+            """IPython asks for it where pyplot, which tells it how figures are shown, is not in use."""
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
     return Figure
 
 
