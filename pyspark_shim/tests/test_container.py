@@ -45,7 +45,9 @@ def test_the_image_has_the_versions_that_the_project_is_tested_with():
 
 
 def test_what_the_dockerfile_copies_is_in_its_context():
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    copied = re.findall(
+        r"^COPY (?!--from)(?:--chown=\S+ )?(.+) \S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE
+    )
     sources = [source for line in copied for source in line.split()]
     assert "pyspark_shim" in sources
     assert [source for source in sources if not list(ROOT.glob(source))] == []
