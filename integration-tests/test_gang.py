@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from programs import CLASSIC, Program, spark_home, training_now
 from searches import accuracy, mlp, search, training
 
 import lethe
+from lethe.process import binary
 
 pytestmark = pytest.mark.usefixtures("no_process_left")
 
@@ -66,31 +69,29 @@ def test_a_rerun_is_the_same_to_the_bit(dataset: lethe.Dataset) -> None:
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
-@pytest.mark.parametrize(
-    ("workers", "order"), [(2, "global"), ((1, 2), "local")], ids=["fixed", "elastic, rows of its own"]
-)
-def test_a_killed_rank_costs_what_came_after_the_checkpoint(
-    dataset: lethe.Dataset, workers: Any, order: str
-) -> None:
-    train = training(epochs=150)
+@contextmanager
+def a_rank_is_killed(first: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """While both train. first: what is done before."""
     before, killed, over = lethe_processes(), list[int](), threading.Event()
-    hparams = {**HPARAMS, "lr": 0.005}
-    context = distributed(workers, hparams=hparams, checkpoint_seconds=0.0, order=order)
 
     def kill() -> None:
         wait_for(lambda: over.is_set() or len(training_now(before)) >= 2, 60)
         for trainer in sorted(training_now(before))[-1:]:
+            first()
             killed.append(trainer)
             os.kill(trainer, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        result = run(train, dataset, context, slots=2, name=f"killed-{workers != 2}")
+        yield
     finally:
         over.set()
         thread.join()
     assert killed
+
+
+def check_it_went_on(result: lethe.Result) -> None:
     assert list(result.trials["state"]) == ["finished"]
     assert list(result.trials["attempts"]) == [2]
     assert list(result.history["epoch"]) == list(range(1, 151)), "each epoch is reported once"
@@ -98,6 +99,41 @@ def test_a_killed_rank_costs_what_came_after_the_checkpoint(
     again = result.sql("select attempt, min(epoch) as first from metrics group by attempt order by attempt")
     assert list(again["attempt"]) == [1, 2]
     assert again["first"][1] > 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "order"), [(2, "global"), ((1, 2), "local")], ids=["fixed", "elastic, rows of its own"]
+)
+def test_a_killed_rank_costs_what_came_after_the_checkpoint(
+    dataset: lethe.Dataset, workers: Any, order: str
+) -> None:
+    hparams = {**HPARAMS, "lr": 0.005}
+    context = distributed(workers, hparams=hparams, checkpoint_seconds=0.0, order=order)
+    with a_rank_is_killed():
+        result = run(training(epochs=150), dataset, context, slots=2, name=f"killed-{workers != 2}")
+    check_it_went_on(result)
+
+
+def test_a_gang_goes_on_with_the_slots_that_remain(dataset: lethe.Dataset, tmp_path: Path) -> None:
+    """The slot of the killed rank gets no other trainer, and leaves."""
+    gone, program = tmp_path / "gone", tmp_path / "trainer"
+    program.write_text(f'#!/bin/sh\n[ ! -e "{gone}" ] || exit 3\nexec "{binary("lethe-trainer")}" "$@"\n')
+    program.chmod(0o700)
+    hparams = {**HPARAMS, "lr": 0.005}
+    context = distributed((1, 2), hparams=hparams, checkpoint_seconds=0.0)
+    lethe.shutdown()
+    try:
+        with a_rank_is_killed(gone.touch):
+            settings = lethe.Settings(trainer=str(program))
+            result = run(training(epochs=150), dataset, context, slots=2, settings=settings)
+    finally:
+        lethe.shutdown()
+    check_it_went_on(result)
+    assigned = result.sql("select text from events where kind = 'assigned' order by sequence")["text"]
+    *together, alone = assigned
+    assert [text.split(", ")[1] for text in together] == ["as rank 0 of 2", "as rank 1 of 2"]
+    assert alone.startswith("from its checkpoint after epoch ")
+    assert "rank" not in alone
 
 
 def test_a_search_of_gangs_and_then_the_best_on_all_slots(dataset: lethe.Dataset) -> None:
