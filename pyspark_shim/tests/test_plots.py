@@ -1,6 +1,7 @@
 """What the figures show, of recorded experiments that the real driver's program reads."""
 
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,12 @@ def legend(axes: Any) -> list[str]:
 def drawn(figure: Any) -> None:
     """Nothing that drawing alone would find."""
     figure.savefig("figure.png")
+
+
+def test_a_figure_shows_itself_and_can_be_pickled() -> None:
+    figure = common.make("a test", 1.0)
+    for one in (figure, pickle.loads(pickle.dumps(figure))):
+        assert one._repr_png_().startswith(b"\x89PNG")
 
 
 def test_history_has_a_point_a_trial_and_the_best_so_far() -> None:

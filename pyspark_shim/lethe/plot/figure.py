@@ -26,7 +26,7 @@ _ENTRIES = 5
 
 
 def figure_type(what: str) -> type[Figure]:
-    """Matplotlib's `Figure`, which a notebook shows. what: who asks for it.
+    """Matplotlib's `Figure`. what: who asks for it.
 
     Raises InstallError without Matplotlib.
     """
@@ -34,27 +34,24 @@ def figure_type(what: str) -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         raise InstallError(f"{what} needs Matplotlib; run: pip install 'lethe[charts]'") from None
-    return _shown(Figure)
-
-
-@functools.cache
-def _shown(base: type[Figure]) -> type[Figure]:
-    class Figure(base):  # type: ignore[misc, valid-type]
-        def _repr_png_(self) -> bytes:
-            """IPython asks for it where pyplot, which tells it how figures are shown, is not in use."""
-            file = io.BytesIO()
-            self.savefig(file, format="png")
-            return file.getvalue()
-
     return Figure
 
 
 def make(what: str, height: float, width: float = WIDTH_INCHES) -> Figure:
-    """An empty figure of this size in inches.
+    """An empty figure of this size in inches, which a notebook shows.
 
     Raises InstallError without Matplotlib.
     """
-    return figure_type(what)(figsize=(width, height), layout="constrained")
+    figure = figure_type(what)(figsize=(width, height), layout="constrained")
+    # IPython asks for it where pyplot, which tells it how figures are shown, is not in use.
+    vars(figure)["_repr_png_"] = functools.partial(_png, figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def look(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
