@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-transformers = pytest.importorskip("transformers", reason="Transformers is not installed")
+transformers = pytest.importorskip(
+    "transformers", reason="Transformers is not installed (make test-places has it)"
+)
 pytest.importorskip("accelerate", reason="Accelerate, which Trainer needs, is not installed")
 
 import torch  # noqa: E402

@@ -22,7 +22,7 @@ def test_a_side_runs_where_its_package_is_installed(page: Path, side: str) -> No
         compile(block, str(page), "exec")
     package = PACKAGES[side]
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"compiled, not run: {package} is not installed")
+        pytest.skip(f"compiled, not run: {package} is not installed (make test-places has it)")
     scope: dict[str, Any] = {"__name__": "page"}
     assert run(page, scope, side) > 1
 
